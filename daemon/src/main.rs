@@ -1,0 +1,2 @@
+//! The `syncd` command.
+fn main() {}
