@@ -9,19 +9,22 @@
 //!
 //! Reading order: [`derive`](mod@derive) is the table of all one-way arrows; [`secret`] is the
 //! secret of a folder and [`opening`] how a reader comes to trust its writers; [`text`] reads and
-//! writes keys; [`device`] is the identity of an
+//! writes keys; [`link`] carries a key and how to find its folder; [`device`] is the identity of an
 //! installation.
 
 mod bytes;
 pub mod derive;
 pub mod device;
 pub mod id;
+pub mod link;
 pub mod opening;
+mod percent;
 pub mod secret;
 pub mod text;
 
 pub use device::{DeviceId, DeviceKey};
 pub use id::{DiscoveryId, FolderId, IdError};
+pub use link::{Link, LinkError, parse_key_or_link};
 pub use opening::{FolderVerifier, HeadSigner, Opening, OpeningError};
 pub use secret::{Capability, ContentKey, FolderSecret, SwarmKey};
 pub use text::KeyError;
