@@ -10,11 +10,12 @@
 //! Reading order: [`derive`](mod@derive) is the table of all one-way arrows; [`secret`] is the
 //! secret of a folder and [`opening`] how a reader comes to trust its writers; [`text`] reads and
 //! writes keys; [`link`] carries a key and how to find its folder; [`device`] is the identity of an
-//! installation.
+//! installation; [`file`](mod@file) is how all of that rests on disk.
 
 mod bytes;
 pub mod derive;
 pub mod device;
+pub mod file;
 pub mod id;
 pub mod link;
 pub mod opening;
@@ -23,6 +24,7 @@ pub mod secret;
 pub mod text;
 
 pub use device::{DeviceId, DeviceKey};
+pub use file::{KeyFile, KeyFileError, KeyFileFolder};
 pub use id::{DiscoveryId, FolderId, IdError};
 pub use link::{Link, LinkError, parse_key_or_link};
 pub use opening::{FolderVerifier, HeadSigner, Opening, OpeningError};
