@@ -6,11 +6,26 @@
 //! symbolic link or another process does. It decides nothing: what may be replaced is the
 //! caller's business, which is why replacing is a swap that keeps both sides.
 
+//! Reading order: the words and the trait here; `resolve` (how a path below the root becomes a
+//! descriptor), `real` (system calls), `file` (open files), `faulty` (for tests).
+
+mod faulty;
+mod file;
+mod place;
+mod real;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use protocol::{RelPath, Stat, Timestamp};
+
+pub use faulty::{Call, Effect, FaultyDisk};
+pub use real::{RealDisk, SpecialBits};
 
 /// Where something is, always below the root of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +38,8 @@ pub enum Place {
     Staged(StagedName),
     /// A path in `.syncd/archive/`.
     Archived(ArchivedPath),
+    /// The directory of one step, `.syncd/archive/<stamp>/`.
+    Step(Stamp),
     /// A plain name in `.syncd/`: `marker`, `staging`, `archive`, a probe.
     Control(ControlName),
 }
@@ -174,17 +191,19 @@ pub trait Disk: Send + Sync {
     /// Opens a regular file for reading, without following a link and without ever blocking on what
     /// is no regular file (that is `InvalidInput`).
     fn open(&self, at: &Place) -> io::Result<Box<dyn ReadFile>>;
-    /// Opens a staged file for writing, making it (mode 0600) if it is not there.
+    /// Opens a staged file for writing, making it (mode 0600) if it is not there. One that has
+    /// other names as well is refused (`InvalidInput`): writing to it would change those.
     fn stage(&self, name: &StagedName) -> io::Result<Box<dyn WriteFile>>;
     /// The text of a symbolic link.
     fn read_link(&self, at: &Place) -> io::Result<Vec<u8>>;
     /// Makes a symbolic link in staging.
     fn stage_link(&self, name: &StagedName, target: &[u8], mtime: Timestamp) -> io::Result<()>;
-    /// Makes a directory; `AlreadyExists` if anything is there. In the archive, parents too.
+    /// Makes a directory; `AlreadyExists` if anything is there. In the archive parents are made
+    /// too, and a directory that is there already is none of the caller's concern.
     fn make_directory(&self, at: &Place, mode: u16) -> io::Result<()>;
     /// Renames; fails with `AlreadyExists` if anything is at `to`.
     fn rename_new(&self, from: &Place, to: &Place) -> io::Result<()>;
-    /// Swaps two places atomically; both must exist.
+    /// Swaps two places atomically; both must exist. `Unsupported` where the file system cannot.
     fn exchange(&self, one: &Place, other: &Place) -> io::Result<()>;
     /// Removes a file or link; only in staging, archive and control.
     fn remove_file(&self, at: &Place) -> io::Result<()>;
@@ -195,7 +214,8 @@ pub trait Disk: Send + Sync {
     /// Time of last modification, without following a link.
     fn set_mtime(&self, at: &Place, mtime: Timestamp) -> io::Result<()>;
     /// Makes a staged file with the bytes of another place: a reflink, else `copy_file_range`,
-    /// else a copy. Answers how many bytes it has.
+    /// else a copy; holes stay holes. Answers how many bytes it has. `AlreadyExists` if the name
+    /// is taken.
     fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64>;
     /// `fsync` of a directory.
     fn sync_directory(&self, directory: &Place) -> io::Result<()>;
@@ -207,4 +227,13 @@ pub trait Disk: Send + Sync {
     fn read_control(&self, name: ControlName) -> io::Result<Vec<u8>>;
     /// Writes a small file of ours whole: temporary name, `fsync`, rename, `fsync` of the directory.
     fn write_control(&self, name: ControlName, bytes: &[u8]) -> io::Result<()>;
+    /// Takes the lock of the control directory, held until the answer is dropped or the process
+    /// ends; `WouldBlock` if another daemon holds it.
+    fn lock(&self) -> io::Result<DiskLock>;
+}
+
+/// The lock of a control directory, for as long as this lives.
+#[derive(Debug)]
+pub struct DiskLock {
+    _descriptor: OwnedFd,
 }

@@ -1,0 +1,371 @@
+//! The disk as it is: system calls relative to the descriptor of a directory that
+//! [`resolve`](super::resolve) found below the root. Linux only.
+//!
+//! No call takes more than one component of a user's path, and none follows a link.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::path::CONTROL_DIRECTORY;
+use protocol::{RelPath, Timestamp};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
+use rustix::io::Errno;
+
+use super::file::{OpenFile, copy, describe, only_mtime};
+use super::place::{Spot, control_name, control_path, directory_path, not_for, spot};
+use super::resolve::Resolver;
+use super::{
+    ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, Stamp, WriteFile,
+};
+
+/// Most bytes that a control file may have.
+const MAX_CONTROL_BYTES: usize = 64 * 1024;
+/// One `getdents64`.
+const LIST_BYTES: usize = 64 * 1024;
+/// Mode of everything in the control directory.
+const PRIVATE_DIRECTORY: u16 = 0o700;
+
+/// Whether setuid and setgid are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialBits {
+    /// They are dropped: a file from elsewhere gives nobody's rights.
+    Strip,
+    /// The folder has opted in.
+    Keep,
+}
+
+/// The real disk below one root directory.
+#[derive(Debug)]
+pub struct RealDisk {
+    resolver: Resolver,
+    mode_mask: u16,
+}
+
+impl RealDisk {
+    /// Opens the disk below `root`, which must be a directory and no symbolic link. Makes nothing.
+    pub fn open(root: &Path, special: SpecialBits) -> io::Result<Self> {
+        let mode_mask = match special {
+            SpecialBits::Strip => 0o1777,
+            SpecialBits::Keep => 0o7777,
+        };
+        Ok(Self { resolver: Resolver::open(root)?, mode_mask })
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_openat2(&self) {
+        self.resolver.forget_openat2();
+    }
+
+    fn parent(&self, at: &Place) -> io::Result<(Arc<OwnedFd>, Vec<u8>)> {
+        let spot = spot(at)?;
+        Ok((self.resolver.directory(&spot.directory)?, spot.name))
+    }
+
+    fn open_regular(&self, at: &Place) -> io::Result<OwnedFd> {
+        let (parent, name) = self.parent(at)?;
+        // Looked at first, since opening a device may do something.
+        let before = rustix::fs::statat(&*parent, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
+        regular(&describe(&before))?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&*parent, &name[..], flags, Mode::empty())?;
+        regular(&describe(&rustix::fs::fstat(&file)?))?;
+        Ok(file)
+    }
+
+    fn open_staged(&self, name: &StagedName, flags: OFlags) -> io::Result<OwnedFd> {
+        let (staging, name) = self.parent(&Place::Staged(name.clone()))?;
+        let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file =
+            rustix::fs::openat(&*staging, &name[..], flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+        let stat = describe(&rustix::fs::fstat(&file)?);
+        regular(&stat)?;
+        if stat.links > 1 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the staged file has other names"));
+        }
+        Ok(file)
+    }
+
+    fn make_archive_directories(&self, stamp: &Stamp, path: Option<&RelPath>) -> io::Result<()> {
+        let mut at = control_path(ControlName::Archive);
+        let names = path.into_iter().flat_map(RelPath::names);
+        for name in std::iter::once(stamp.as_str().as_bytes()).chain(names) {
+            let directory = self.resolver.directory(&at)?;
+            match rustix::fs::mkdirat(&*directory, name, mode(PRIVATE_DIRECTORY)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            at.push(b'/');
+            at.extend_from_slice(name);
+        }
+        // A file may have the name.
+        self.resolver.directory(&at).map(drop)
+    }
+
+    /// For file systems without `RENAME_NOREPLACE`. A hard link is as atomic; for a directory the
+    /// worst is that an empty directory, made in the window, is replaced.
+    fn rename_new_slowly(
+        &self,
+        (from, old): &(Arc<OwnedFd>, Vec<u8>),
+        (to, new): &(Arc<OwnedFd>, Vec<u8>),
+    ) -> io::Result<()> {
+        let source = rustix::fs::statat(&**from, &old[..], AtFlags::SYMLINK_NOFOLLOW)?;
+        if describe(&source).kind != Kind::Directory {
+            rustix::fs::linkat(&**from, &old[..], &**to, &new[..], AtFlags::empty())?;
+            return Ok(rustix::fs::unlinkat(&**from, &old[..], AtFlags::empty())?);
+        }
+        match rustix::fs::statat(&**to, &new[..], AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(Errno::NOENT) => Ok(rustix::fs::renameat(&**from, &old[..], &**to, &new[..])?),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn forget(&self, at: &Place) {
+        if let Ok(Spot { mut directory, name }) = spot(at) {
+            if !directory.is_empty() {
+                directory.push(b'/');
+            }
+            directory.extend_from_slice(&name);
+            self.resolver.forget(&directory);
+        }
+    }
+
+    fn stat_in(&self, directory: &OwnedFd, name: &[u8]) -> io::Result<Option<DiskStat>> {
+        match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(describe(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn stat(&self, at: &Place) -> io::Result<Option<DiskStat>> {
+        if matches!(at, Place::Root) {
+            return Ok(Some(describe(&rustix::fs::fstat(self.resolver.root())?)));
+        }
+        let spot = spot(at)?;
+        let directory = self.resolver.directory(&spot.directory)?;
+        match self.stat_in(&directory, &spot.name)? {
+            Some(found) => Ok(Some(found)),
+            // «Not there» may become a deletion on every device: never believed of a directory that
+            // was opened earlier and may have gone since.
+            None => self.stat_in(&*self.resolver.fresh_directory(&spot.directory)?, &spot.name),
+        }
+    }
+
+    fn list(&self, directory: &Place) -> io::Result<Vec<Listed>> {
+        let path = directory_path(directory)?;
+        let descriptor = self.resolver.readable_directory(&path)?;
+        let mut buffer = vec![MaybeUninit::uninit(); LIST_BYTES];
+        let mut entries = RawDir::new(&descriptor, &mut buffer);
+        let mut listed = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            let bytes = name.to_bytes();
+            let ours = path.is_empty() && bytes == CONTROL_DIRECTORY.as_bytes();
+            if bytes == b"." || bytes == b".." || ours {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(describe(&stat)),
+                Err(Errno::NOENT) => continue,
+                Err(e) => Err(e.raw_os_error()),
+            };
+            listed.push(Listed { name: bytes.to_vec(), stat });
+        }
+        Ok(listed)
+    }
+
+    fn open(&self, at: &Place) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(OpenFile::new(self.open_regular(at)?, self.mode_mask)))
+    }
+
+    fn stage(&self, name: &StagedName) -> io::Result<Box<dyn WriteFile>> {
+        let file = match self.open_staged(name, OFlags::empty()) {
+            // Left by a crash with the mode of a file that nobody may write.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                self.set_mode(&Place::Staged(name.clone()), 0o600)?;
+                self.open_staged(name, OFlags::empty())?
+            }
+            opened => opened?,
+        };
+        Ok(Box::new(OpenFile::new(file, self.mode_mask)))
+    }
+
+    fn read_link(&self, at: &Place) -> io::Result<Vec<u8>> {
+        let (parent, name) = self.parent(at)?;
+        Ok(rustix::fs::readlinkat(&*parent, &name[..], Vec::new())?.into_bytes())
+    }
+
+    fn stage_link(&self, name: &StagedName, target: &[u8], mtime: Timestamp) -> io::Result<()> {
+        let at = Place::Staged(name.clone());
+        let (staging, name) = self.parent(&at)?;
+        rustix::fs::symlinkat(target, &*staging, &name[..])?;
+        self.set_mtime(&at, mtime)
+    }
+
+    fn make_directory(&self, at: &Place, bits: u16) -> io::Result<()> {
+        match at {
+            Place::Archived(archived) => {
+                return self.make_archive_directories(&archived.stamp, Some(&archived.path));
+            }
+            Place::Step(stamp) => return self.make_archive_directories(stamp, None),
+            _ => {}
+        }
+        let (parent, name) = self.parent(at)?;
+        rustix::fs::mkdirat(&*parent, &name[..], mode(bits & 0o777))?;
+        // The umask has had its say, and it is not ours.
+        self.set_mode(at, bits)
+    }
+
+    fn rename_new(&self, from: &Place, to: &Place) -> io::Result<()> {
+        let (source, target) = (self.parent(from)?, self.parent(to)?);
+        let renamed = rustix::fs::renameat_with(
+            &*source.0,
+            &source.1[..],
+            &*target.0,
+            &target.1[..],
+            RenameFlags::NOREPLACE,
+        );
+        let done = match renamed {
+            Err(Errno::INVAL | Errno::NOSYS) => self.rename_new_slowly(&source, &target),
+            other => other.map_err(io::Error::from),
+        };
+        self.forget(from);
+        self.forget(to);
+        done
+    }
+
+    fn exchange(&self, one: &Place, other: &Place) -> io::Result<()> {
+        let (first, second) = (self.parent(one)?, self.parent(other)?);
+        let exchanged = rustix::fs::renameat_with(
+            &*first.0,
+            &first.1[..],
+            &*second.0,
+            &second.1[..],
+            RenameFlags::EXCHANGE,
+        );
+        self.forget(one);
+        self.forget(other);
+        match exchanged {
+            Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::OPNOTSUPP.into()),
+            other => Ok(other?),
+        }
+    }
+
+    fn remove_file(&self, at: &Place) -> io::Result<()> {
+        if !matches!(at, Place::Staged(_) | Place::Archived(_) | Place::Control(_)) {
+            return Err(not_for(at));
+        }
+        let (parent, name) = self.parent(at)?;
+        Ok(rustix::fs::unlinkat(&*parent, &name[..], AtFlags::empty())?)
+    }
+
+    fn remove_directory(&self, at: &Place) -> io::Result<()> {
+        let (parent, name) = self.parent(at)?;
+        self.forget(at);
+        Ok(rustix::fs::unlinkat(&*parent, &name[..], AtFlags::REMOVEDIR)?)
+    }
+
+    fn set_mode(&self, at: &Place, bits: u16) -> io::Result<()> {
+        let (parent, name) = self.parent(at)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::openat(&*parent, &name[..], flags, Mode::empty())?;
+        if !matches!(describe(&rustix::fs::fstat(&held)?).kind, Kind::File | Kind::Directory) {
+            return Err(not_for(at));
+        }
+        // An O_PATH descriptor has no fchmod, and fchmodat2 is too young; the link in /proc is the
+        // descriptor's inode, whatever its name shows by now.
+        let own = format!("/proc/self/fd/{}", held.as_raw_fd());
+        Ok(rustix::fs::chmodat(CWD, own, mode(bits & self.mode_mask), AtFlags::empty())?)
+    }
+
+    fn set_mtime(&self, at: &Place, mtime: Timestamp) -> io::Result<()> {
+        let (parent, name) = self.parent(at)?;
+        Ok(rustix::fs::utimensat(&*parent, &name[..], &only_mtime(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64> {
+        let source = self.open_regular(from)?;
+        let target = self.open_staged(to, OFlags::EXCL)?;
+        copy(&source, &target).inspect_err(|_| {
+            // Half a copy is nobody's bytes; if it cannot be removed, the sweep of staging will.
+            let _ = self.remove_file(&Place::Staged(to.clone()));
+        })
+    }
+
+    fn sync_directory(&self, directory: &Place) -> io::Result<()> {
+        let descriptor = self.resolver.readable_directory(&directory_path(directory)?)?;
+        Ok(rustix::fs::fsync(&descriptor)?)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(self.resolver.root())?)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let fs = rustix::fs::fstatvfs(self.resolver.root())?;
+        Ok(fs.f_bavail.saturating_mul(fs.f_frsize))
+    }
+
+    fn read_control(&self, name: ControlName) -> io::Result<Vec<u8>> {
+        let file = self.open(&Place::Control(name))?;
+        let mut bytes = vec![0; MAX_CONTROL_BYTES + 1];
+        let mut length = 0;
+        loop {
+            match file.read_at(&mut bytes[length..], length as u64)? {
+                0 => break,
+                read => length += read,
+            }
+            if length > MAX_CONTROL_BYTES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a control file is too large"));
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    fn write_control(&self, name: ControlName, bytes: &[u8]) -> io::Result<()> {
+        if !matches!(name, ControlName::Marker | ControlName::Probe) {
+            return Err(not_for(&Place::Control(name)));
+        }
+        let (control, new) = self.parent(&Place::Control(ControlName::NewMarker))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // What lies there is our own unfinished write.
+        match rustix::fs::unlinkat(&*control, &new[..], AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let file = rustix::fs::openat(&*control, &new[..], flags, Mode::RUSR | Mode::WUSR)?;
+        let file = OpenFile::new(file, self.mode_mask);
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        rustix::fs::renameat(&*control, &new[..], &*control, control_name(name).as_bytes())?;
+        self.sync_directory(&Place::Control(ControlName::Directory))
+    }
+
+    fn lock(&self) -> io::Result<DiskLock> {
+        let descriptor = self.resolver.readable_directory(CONTROL_DIRECTORY.as_bytes())?;
+        rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(DiskLock { _descriptor: descriptor })
+    }
+}
+
+fn mode(bits: u16) -> Mode {
+    Mode::from_raw_mode(u32::from(bits))
+}
+
+fn regular(stat: &DiskStat) -> io::Result<()> {
+    match stat.kind {
+        Kind::File => Ok(()),
+        Kind::Symlink => Err(Errno::LOOP.into()),
+        Kind::Directory | Kind::Other => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        }
+    }
+}
