@@ -1,0 +1,205 @@
+//! The loop of one folder: feeds its engine, carries out what it says.
+//!
+//! One thread a folder owns the engine and everything that must be seen in one order. It never
+//! waits for the disk or the network: both work elsewhere and answer with an [`Event`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use keystore::DeviceId;
+use protocol::engine::{Effect, Engine, EngineError, Event, Hold, Settings};
+use tokio::runtime::Handle;
+
+use super::hands::Hands;
+use super::kept::Kept;
+use crate::net::Peer;
+
+/// Inputs that may wait; senders on threads block beyond that, which slows them down as it should.
+const WAITING_INPUTS: usize = 1_024;
+/// How often the root is looked at when nothing happens.
+const ROOT_CHECK: Duration = Duration::from_secs(5);
+
+/// What a runner is told.
+pub enum Input {
+    /// For the engine.
+    Event(Event),
+    /// For the engine, with a receipt: a scan goes on when its part has been committed.
+    Receipted(Event, SyncSender<()>),
+    /// A peer has joined.
+    Joined(Peer),
+    /// Something to look at or to do between two events.
+    Ask(Box<dyn FnOnce(&mut Runner) + Send>),
+    /// The end.
+    Stop,
+}
+
+/// Sends inputs to a runner; cheap to clone.
+#[derive(Clone)]
+pub struct Inputs(SyncSender<Input>);
+
+impl Inputs {
+    /// Sends; when the folder has ended, nobody is interested.
+    pub fn send(&self, input: Input) {
+        let _ = self.0.send(input);
+    }
+
+    /// Sends an event.
+    pub fn event(&self, event: Event) {
+        self.send(Input::Event(event));
+    }
+
+    /// Sends an event and waits until it has been dealt with.
+    pub fn event_and_wait(&self, event: Event) {
+        let (done, wait) = sync_channel(1);
+        self.send(Input::Receipted(event, done));
+        let _ = wait.recv();
+    }
+}
+
+/// Makes the channel of a runner.
+pub fn inputs() -> (Inputs, Receiver<Input>) {
+    let (sender, receiver) = sync_channel(WAITING_INPUTS);
+    (Inputs(sender), receiver)
+}
+
+/// One folder at work.
+pub struct Runner {
+    /// The brain.
+    pub engine: Engine<Kept>,
+    /// What touches disk and network.
+    pub hands: Arc<Hands>,
+    /// Everybody who has joined.
+    pub peers: BTreeMap<DeviceId, Peer>,
+    /// Why the loop cannot go on, if so.
+    pub failure: Option<String>,
+    started: Instant,
+    root_checked: Instant,
+    inputs: Receiver<Input>,
+}
+
+impl Runner {
+    /// Starts the loop on a thread of its own. `engine` is made there, since its first look at the
+    /// database can take a while.
+    pub fn start(
+        name: &str,
+        hands: Arc<Hands>,
+        inputs: Receiver<Input>,
+        engine: impl FnOnce(Duration) -> Result<Engine<Kept>, EngineError> + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let runtime = Handle::current();
+        std::thread::Builder::new().name(format!("folder {name}").chars().take(15).collect()).spawn(move || {
+            let _runtime = runtime.enter();
+            let started = Instant::now();
+            match engine(started.elapsed()) {
+                Ok(engine) => {
+                    let peers = BTreeMap::new();
+                    let mut runner =
+                        Self { engine, hands, peers, failure: None, started, root_checked: started, inputs };
+                    runner.run();
+                }
+                Err(error) => tracing::error!(%error, "the folder cannot start"),
+            }
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn run(&mut self) {
+        self.carry_out();
+        loop {
+            let now = self.now();
+            let wake = self.engine.wake_at().map_or(ROOT_CHECK, |at| at.saturating_sub(now));
+            match self.inputs.recv_timeout(wake.min(ROOT_CHECK)) {
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => self.handle(Event::Tick),
+            }
+            if self.root_checked.elapsed() >= ROOT_CHECK {
+                self.root_checked = Instant::now();
+                self.hands.check_root();
+            }
+            self.carry_out();
+        }
+        self.hands.stop();
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.handle(event),
+            Input::Receipted(event, done) => {
+                self.handle(event);
+                let _ = done.send(());
+            }
+            Input::Joined(peer) => {
+                let (id, capability) = (peer.info().device_id, peer.info().capability);
+                self.peers.insert(id, peer);
+                self.handle(Event::Joined { peer: id, capability });
+            }
+            Input::Ask(ask) => ask(self),
+            Input::Stop => {}
+        }
+    }
+
+    /// Gives the engine an event.
+    pub fn handle(&mut self, event: Event) {
+        if self.failure.is_some() {
+            return;
+        }
+        if let Event::Left(peer) = &event {
+            self.peers.remove(peer);
+        }
+        let now = self.now();
+        if let Err(error) = self.engine.handle(now, event) {
+            tracing::error!(%error, "the folder's loop stops");
+            self.failure = Some(error.to_string());
+        }
+    }
+
+    /// Changes settings, and lets the engine act on them.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.engine.set_settings(settings);
+        self.handle(Event::Tick);
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.engine.poll() {
+            match effect {
+                Effect::Send(peer, message) => {
+                    if let Some(peer) = self.peers.get(&peer) {
+                        peer.send(message);
+                    }
+                }
+                Effect::Drop(peer, why) => {
+                    if let Some(peer) = self.peers.get(&peer) {
+                        tracing::warn!(peer = %peer.info().device_id.short(), why, "a peer is dropped");
+                        peer.misbehaved(why);
+                    }
+                }
+                Effect::Scan(what) => self.hands.scan(what),
+                Effect::FetchNodes(ticket, peer, ids) => match self.peers.get(&peer) {
+                    Some(peer) => self.hands.fetch_nodes(ticket, peer.clone(), ids),
+                    None => self.handle(Event::Nodes(ticket, Err(()))),
+                },
+                Effect::FetchChunks(ticket, peer, refs) => match self.peers.get(&peer) {
+                    Some(peer) => self.hands.fetch_chunks(ticket, peer.clone(), refs),
+                    None => self.handle(Event::FetchEnded(ticket)),
+                },
+                Effect::Prepare(wishes) => self.hands.prepare(wishes),
+                Effect::Forget(contents) => self.hands.forget(contents),
+                Effect::Apply(ops) => self.hands.apply(ops),
+                Effect::Revert(paths) => self.hands.revert(paths),
+                Effect::Rejoin => self.hands.rejoin(),
+            }
+        }
+    }
+}
+
+/// A hold of the root.
+pub(super) fn root_hold(code: &'static str, message: String) -> Hold {
+    Hold { code, message }
+}

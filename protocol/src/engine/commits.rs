@@ -1,0 +1,342 @@
+//! From the disk to the state: what scans see is noted and committed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{
+    Busy, Changes, Edits, Effect, Engine, EngineError, FolderStore, Hold, Noticed, Reason, Scan, Unapplied,
+};
+use crate::commit::{self, Draft, Observation};
+use crate::path::RelPath;
+use crate::render;
+use crate::state::State;
+use crate::version::Version;
+
+/// How long it must have been quiet before a single save is looked at.
+const QUIET: Duration = Duration::from_millis(50);
+/// What each further path of a burst adds to that.
+const QUIET_A_PATH: Duration = Duration::from_millis(1);
+/// The longest that quiet is waited for after the last event.
+const QUIET_AT_MOST: Duration = Duration::from_secs(2);
+/// The longest that a change is not looked at under constant change.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More dirty paths than this are no longer told apart.
+const MAX_PATHS: usize = 50_000;
+
+/// Paths that may have changed, and since when.
+#[derive(Debug)]
+pub(super) struct Dirty {
+    paths: BTreeSet<RelPath>,
+    everything: bool,
+    first: Duration,
+    last: Duration,
+}
+
+impl Dirty {
+    pub(super) fn everything(now: Duration) -> Self {
+        Self { paths: BTreeSet::new(), everything: true, first: now, last: now }
+    }
+
+    pub(super) fn add(&mut self, now: Duration, noticed: Noticed) {
+        if !self.is_any() {
+            self.first = now;
+        }
+        self.last = now;
+        match noticed {
+            Noticed::Everything => self.everything = true,
+            Noticed::Paths(paths) => self.paths.extend(paths),
+        }
+        if self.paths.len() > MAX_PATHS {
+            self.everything = true;
+        }
+        if self.everything {
+            self.paths.clear();
+        }
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.everything || !self.paths.is_empty()
+    }
+
+    pub(super) fn has(&self, path: &RelPath) -> bool {
+        self.everything || self.paths.contains(path)
+    }
+
+    /// When it is time to look.
+    pub(super) fn due(&self) -> Option<Duration> {
+        if self.everything {
+            return Some(self.last);
+        }
+        let paths = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
+        let quiet = (QUIET + QUIET_A_PATH.saturating_mul(paths)).min(QUIET_AT_MOST);
+        self.is_any().then(|| (self.last + quiet).min(self.first + PATIENCE))
+    }
+
+    fn take(&mut self) -> (bool, BTreeSet<RelPath>) {
+        (std::mem::take(&mut self.everything), std::mem::take(&mut self.paths))
+    }
+}
+
+impl<S: FolderStore> Engine<S> {
+    pub(super) fn advance_scan(&mut self, now: Duration) -> Result<(), EngineError> {
+        if self.first_head_by.is_some_and(|by| now >= by) {
+            self.first_head_by = None;
+        }
+        let due = self.dirty.due().is_some_and(|due| now >= due);
+        if self.busy != Busy::No || !due || self.is_stopped() || self.first_head_by.is_some() {
+            return Ok(());
+        }
+        let (full, paths) = self.dirty.take();
+        self.busy = Busy::Scanning { full };
+        self.reported.clear();
+        self.scanning = if full { Scan::Full } else { Scan::Paths(self.with_copies(paths)?) };
+        self.effects.push_back(Effect::Scan(self.scanning.clone()));
+        Ok(())
+    }
+
+    /// Paths to look at, with the conflict copies of their directories and what these stand for:
+    /// a commit must know whether the user has touched those as well. None below another.
+    fn with_copies(&self, paths: BTreeSet<RelPath>) -> Result<Vec<RelPath>, EngineError> {
+        let directories: BTreeSet<_> = paths.iter().map(RelPath::parent).collect();
+        let mut all = paths;
+        for directory in directories {
+            for (path, record) in self.store.copies(directory.as_ref())? {
+                all.extend(record.shown.entries.into_iter().map(|key| key.path));
+                all.insert(path);
+            }
+        }
+        let mut top: Vec<RelPath> = Vec::with_capacity(all.len());
+        for path in all {
+            if !top.last().is_some_and(|last| path.is_below(Some(last))) {
+                top.push(path);
+            }
+        }
+        Ok(top)
+    }
+
+    pub(super) fn on_scanned(
+        &mut self,
+        now: Duration,
+        mut observations: Vec<Observation>,
+        unsynced: Vec<(RelPath, String)>,
+    ) -> Result<(), EngineError> {
+        if !matches!(self.busy, Busy::Scanning { .. }) || self.is_stopped() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        for (path, message) in unsynced {
+            self.set_unapplied(&mut changes, path, Some(Unapplied { reason: Reason::Unsynced, message }));
+        }
+        if self.reverting {
+            self.drop_deleted(&mut observations, &mut changes);
+        }
+        let files = self.state.totals.files;
+        let gone = if self.is_writer() { self.deletions(&observations)? } else { 0 };
+        if self.guard.refuses(now, gone, files, self.settings.hold_deletions, true) {
+            self.hold_deletions(gone, files, true);
+            return Ok(());
+        }
+        let before = self.told;
+        let nodes = self.note_and_commit(&observations, &mut changes)?;
+        self.store.keep(&changes)?;
+        if self.told != before {
+            self.announce(before, &nodes);
+        }
+        Ok(())
+    }
+
+    /// The rule of a scan, and all that follows from it, as one transaction.
+    fn note_and_commit(
+        &mut self,
+        observations: &[Observation],
+        changes: &mut Changes,
+    ) -> Result<Vec<bytes::Bytes>, EngineError> {
+        let tree = self.tree(self.state.entries);
+        let folder = commit::Folder {
+            entries: &tree,
+            labels: &self.state.context,
+            records: &self.store,
+            version: Version { seq: self.state.context.next_seq(), origin: self.identity.origin },
+            writer: self.is_writer(),
+            trusted: self.trusted,
+            copies_kept: commit::COPIES,
+        };
+        let scanned = commit::scan(&folder, observations)?;
+        for (path, record) in &scanned.notes {
+            if record.is_none() || self.unapplied.contains_key(path) {
+                self.revisit.insert(path.clone());
+            }
+        }
+        for path in &scanned.local_changes {
+            let reason = Unapplied { reason: Reason::LocalChange, message: String::new() };
+            self.set_unapplied(changes, path.clone(), Some(reason));
+        }
+        changes.records = scanned.notes;
+        match scanned.commit {
+            Some(draft) => self.commit(draft, changes),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes a commit: new roots, a new head, durable before anyone hears of it. Answers the new
+    /// nodes.
+    pub(super) fn commit(
+        &mut self,
+        draft: Draft,
+        changes: &mut Changes,
+    ) -> Result<Vec<bytes::Bytes>, EngineError> {
+        let mut edits: Edits = draft.removed.into_iter().map(|key| (key, None)).collect();
+        edits.extend(draft.put.into_iter().map(|entry| (entry.key(), Some(entry))));
+        edits.sort_by(|a, b| a.0.cmp(&b.0));
+        let changed: Vec<_> = edits.iter().map(|(key, _)| key.path.clone()).collect();
+        let old = self.state.clone();
+        let edited = self.tree(old.entries).edit(edits.iter().cloned())?;
+        let applied =
+            if self.applied == old.entries { edited.root } else { self.tree(self.applied).edit(edits)?.root };
+        let mut context = old.context.clone();
+        context.put(draft.version, &self.identity.label);
+        let context_root = context.save(&self.store)?;
+        let (before, after) = (self.tree(old.entries), self.tree(edited.root));
+        let affected = render::affected(&before, &after, &context, changed)?;
+        let totals = old.totals.changed(render::totals_change(&before, &after, &context, &affected)?);
+        self.revisit.extend(affected);
+        self.state = State { context, context_root, entries: edited.root, totals };
+        self.applied = applied;
+        self.heads = self.sign().into_iter().collect();
+        self.told = Some((self.state.entries, self.state.context_root));
+        changes.saved = Some(self.saved());
+        changes.heads = Some(self.heads.clone());
+        changes.durable = true;
+        self.new_nodes(&edited.written, old.context_root)
+    }
+
+    /// The bytes of new nodes, to be pushed with the head; none if they are many.
+    fn new_nodes(
+        &self,
+        written: &[crate::NodeId],
+        old_context: crate::NodeId,
+    ) -> Result<Vec<bytes::Bytes>, EngineError> {
+        if written.len() > 48 {
+            return Ok(Vec::new());
+        }
+        let mut nodes = Vec::new();
+        for id in written.iter().chain((old_context != self.state.context_root).then_some(&self.state.context_root)) {
+            nodes.extend(self.store.load(id)?);
+        }
+        let total: usize = nodes.iter().map(bytes::Bytes::len).sum();
+        Ok(if total > crate::message::MAX_PUSHED_BYTES { Vec::new() } else { nodes })
+    }
+
+    pub(super) fn on_scan_ended(&mut self, now: Duration, result: Result<(), Hold>) -> Result<(), EngineError> {
+        let Busy::Scanning { full } = self.busy else { return Ok(()) };
+        self.busy = Busy::No;
+        if let Err(hold) = result {
+            self.hold = Some(hold);
+        }
+        if self.is_stopped() {
+            self.dirty.add(now, Noticed::Everything);
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        self.clear_stale_reports(&mut changes);
+        if full {
+            self.scanned = true;
+            self.trusted = true;
+            self.reverting = false;
+            changes.saved = Some(self.saved());
+            self.vouch_for_nothing(&mut changes);
+        }
+        self.guard.settle_scan();
+        self.store.keep(&changes)?;
+        if !self.is_writer() && self.settings.revert_local_changes {
+            self.giving_up = self.local_changes_below(None);
+        }
+        Ok(())
+    }
+
+    /// A new folder without a file has a head as well: whoever joins waits for a first one.
+    fn vouch_for_nothing(&mut self, changes: &mut Changes) {
+        if self.told.is_none() && self.first_head {
+            self.heads = self.sign().into_iter().collect();
+            if !self.heads.is_empty() {
+                self.told = Some((self.state.entries, self.state.context_root));
+                changes.heads = Some(self.heads.clone());
+                self.announce(None, &[]);
+            }
+        }
+    }
+
+    /// What was reported before, lies in what has been scanned, and was not reported again, is fine.
+    fn clear_stale_reports(&mut self, changes: &mut Changes) {
+        let scanned = |path: &RelPath| match &self.scanning {
+            Scan::Full => true,
+            Scan::Paths(paths) => paths.iter().any(|p| p == path || path.is_below(Some(p))),
+        };
+        let stale: Vec<_> = self
+            .unapplied
+            .iter()
+            .filter(|(_, why)| matches!(why.reason, Reason::LocalChange | Reason::Unsynced))
+            .filter(|(path, _)| scanned(path) && !self.reported.contains(*path))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in stale {
+            self.revisit.insert(path.clone());
+            self.set_unapplied(changes, path, None);
+        }
+    }
+
+    /// Notes why a path is not what the state wants, or that it is no longer so.
+    pub(super) fn set_unapplied(&mut self, changes: &mut Changes, path: RelPath, why: Option<Unapplied>) {
+        match &why {
+            Some(unapplied) => {
+                if matches!(unapplied.reason, Reason::LocalChange | Reason::Unsynced) {
+                    self.reported.insert(path.clone());
+                }
+                self.unapplied.insert(path.clone(), unapplied.clone());
+            }
+            None => {
+                if self.unapplied.remove(&path).is_none() {
+                    return;
+                }
+            }
+        }
+        changes.unapplied.push((path, why));
+    }
+
+    pub(super) fn local_changes_below(&self, directory: Option<&RelPath>) -> Vec<RelPath> {
+        self.unapplied
+            .iter()
+            .filter(|(path, why)| {
+                why.reason == Reason::LocalChange && (Some(*path) == directory || path.is_below(directory))
+            })
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// While deletions are being taken back, a path that is gone just loses its record.
+    fn drop_deleted(&mut self, observations: &mut Vec<Observation>, changes: &mut Changes) {
+        observations.retain(|observation| {
+            let gone = observation.seen.is_none() && observation.record.is_some();
+            if gone {
+                changes.records.push((observation.path.clone(), None));
+                self.revisit.insert(observation.path.clone());
+            }
+            !gone
+        });
+    }
+
+    /// The database is treated as lost: no state, no records.
+    pub(super) fn forget_records(&mut self) -> Result<(), EngineError> {
+        self.store.forget()?;
+        self.state = State::empty(&self.store)?;
+        self.applied = self.state.entries;
+        self.trusted = false;
+        self.heads.clear();
+        self.told = None;
+        self.first_head = self.peers.is_empty();
+        self.effects.push_back(Effect::Rejoin);
+        self.unapplied.clear();
+        self.revisit.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,387 @@
+//! Fetching the states that others vouch for, and merging them.
+//!
+//! A state merges whole: first the context of a head is fetched, which says whether there is
+//! anything new in it at all; then every node of its entries that is not here; only then is the
+//! context raised. One head is fetched at a time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use keystore::DeviceId;
+
+use super::fetch::NodeFetch;
+use super::{Changes, Effect, Engine, EngineError, FolderStore, Ticket};
+use crate::context::Context;
+use crate::head::{Head, SignedHead};
+use crate::merge::{MergeError, merge};
+use crate::render;
+use crate::state::{State, Totals};
+use crate::store::NodeId;
+use crate::tree::{ContextItem, Pull, PullError};
+use crate::Entry;
+
+/// Heads that wait to be fetched, for all peers together; beyond that the oldest is dropped (its
+/// peer tells it again when it joins again, or has a newer one).
+const MAX_WAITING: usize = 64;
+
+/// Heads on their way.
+#[derive(Default)]
+pub(super) struct Pulls {
+    waiting: VecDeque<Wanted>,
+    active: Option<Active>,
+}
+
+struct Wanted {
+    signed: SignedHead,
+    head: Head,
+    /// Who has it.
+    peers: BTreeSet<DeviceId>,
+    /// Nodes that came with it.
+    pushed: BTreeMap<NodeId, Bytes>,
+}
+
+struct Active {
+    wanted: Wanted,
+    phase: Phase,
+    fetch: NodeFetch,
+}
+
+enum Phase {
+    Context(Pull<ContextItem>),
+    Entries(Context, Pull<Entry>),
+}
+
+impl Pulls {
+    pub(super) fn is_any(&self) -> bool {
+        self.active.is_some() || !self.waiting.is_empty()
+    }
+
+    pub(super) fn forget_peer(&mut self, peer: &DeviceId) {
+        for wanted in &mut self.waiting {
+            wanted.peers.remove(peer);
+        }
+        self.waiting.retain(|wanted| !wanted.peers.is_empty());
+        if let Some(active) = &mut self.active {
+            active.wanted.peers.remove(peer);
+            active.fetch.forget_peer(peer);
+            if active.wanted.peers.is_empty() {
+                self.active = None;
+            }
+        }
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        let same = self.active.as_mut().map(|a| &mut a.wanted).into_iter().chain(&mut self.waiting);
+        for known in same {
+            if known.signed == wanted.signed {
+                known.peers.extend(wanted.peers);
+                known.pushed.extend(wanted.pushed);
+                return;
+            }
+        }
+        if self.waiting.len() == MAX_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(wanted);
+    }
+}
+
+impl<S: FolderStore> Engine<S> {
+    pub(super) fn on_heads(
+        &mut self,
+        now: Duration,
+        peer: DeviceId,
+        heads: Vec<SignedHead>,
+        nodes: Vec<Bytes>,
+    ) -> Result<(), EngineError> {
+        let Some(verifier) = &self.identity.verifier else { return Ok(()) };
+        let pushed: BTreeMap<_, _> = nodes.into_iter().map(|bytes| (NodeId::of(&bytes), bytes)).collect();
+        for signed in heads {
+            let Ok(head) = signed.open(verifier, self.identity.folder) else {
+                self.effects.push_back(Effect::Drop(peer, "it sent a head that nobody with the key signed"));
+                return Ok(());
+            };
+            let roots = (head.entries, head.context);
+            if let Some(known) = self.peers.get_mut(&peer) {
+                known.head = Some(roots);
+            }
+            if roots != (self.state.entries, self.state.context_root) || !self.first_head {
+                let peers = BTreeSet::from([peer]);
+                self.pulls.want(Wanted { signed, head, peers, pushed: pushed.clone() });
+            }
+        }
+        self.advance_pulls(now)
+    }
+
+    pub(super) fn on_nodes(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        answer: Result<Vec<Option<Bytes>>, ()>,
+    ) -> Result<(), EngineError> {
+        let Some(active) = self.pulls.active.as_mut().filter(|active| active.fetch.has(ticket)) else {
+            return self.on_list_nodes(now, ticket, answer);
+        };
+        let answer = active.fetch.answer(ticket, answer);
+        for (_, bytes) in answer.arrived {
+            if let Err(error) = active.phase.handle_node(&self.store, &bytes) {
+                return self.refuse_pull(answer.from, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A node did not verify: whoever sent it, or signed what names it, cannot be believed.
+    fn refuse_pull(&mut self, from: Option<DeviceId>, error: PullError) -> Result<(), EngineError> {
+        if let PullError::Store(error) = error {
+            return Err(error.into());
+        }
+        self.pulls.active = None;
+        if let Some(peer) = from {
+            self.effects.push_back(Effect::Drop(peer, "it sent a node that does not verify"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn advance_pulls(&mut self, now: Duration) -> Result<(), EngineError> {
+        while let Some(mut active) = self.pulls.active.take().or_else(|| self.pulls.start_next()) {
+            match active.request(&self.store) {
+                Err(error) => {
+                    let from = active.wanted.peers.first().copied();
+                    self.refuse_pull(from, error)?;
+                    continue;
+                }
+                Ok(false) => {
+                    self.ask(active);
+                    return Ok(());
+                }
+                Ok(true) => {}
+            }
+            if let Some(next) = self.finish_phase(now, active)? {
+                self.pulls.active = Some(next);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, mut active: Active) {
+        let peers: Vec<_> = active.wanted.peers.iter().copied().collect();
+        let tickets = &mut self.tickets;
+        while let Some((ticket, peer, ids)) = active.fetch.poll(&peers, || {
+            *tickets += 1;
+            *tickets
+        }) {
+            self.effects.push_back(Effect::FetchNodes(ticket, peer, ids));
+        }
+        if active.fetch.is_stuck(&peers) {
+            return;
+        }
+        self.pulls.active = Some(active);
+    }
+
+    /// All nodes of a phase are here.
+    fn finish_phase(&mut self, now: Duration, active: Active) -> Result<Option<Active>, EngineError> {
+        let Active { wanted, phase, .. } = active;
+        match phase {
+            Phase::Context(pull) => {
+                if let Err(error) = pull.finish(&self.store) {
+                    self.refuse_pull(wanted.peers.first().copied(), error)?;
+                    return Ok(None);
+                }
+                let Ok(context) = Context::load(&self.store, wanted.head.context) else {
+                    self.drop_all(&wanted.peers, "its context is malformed");
+                    return Ok(None);
+                };
+                if self.first_head && self.state.context.dominates(&context) {
+                    self.check_fork(&wanted, &context);
+                    return Ok(None);
+                }
+                let phase = Phase::Entries(context, Pull::new(wanted.head.entries));
+                Ok(Some(Active { wanted, phase, fetch: NodeFetch::default() }))
+            }
+            Phase::Entries(context, pull) => {
+                if let Err(error) = pull.finish(&self.store) {
+                    self.refuse_pull(wanted.peers.first().copied(), error)?;
+                    return Ok(None);
+                }
+                self.merge_in(now, &wanted, context)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Equal contexts mean equal entries; a head that breaks this was made by a liar, or by a copy
+    /// of a device that went on with the same origin.
+    fn check_fork(&mut self, wanted: &Wanted, context: &Context) {
+        if *context == self.state.context && wanted.head.entries != self.state.entries {
+            self.drop_all(&wanted.peers, "it vouches for another state under the same context");
+        }
+    }
+
+    fn drop_all(&mut self, peers: &BTreeSet<DeviceId>, why: &'static str) {
+        self.effects.extend(peers.iter().map(|peer| Effect::Drop(*peer, why)));
+    }
+
+    fn merge_in(&mut self, now: Duration, wanted: &Wanted, context: Context) -> Result<(), EngineError> {
+        let theirs = State {
+            context,
+            context_root: wanted.head.context,
+            entries: wanted.head.entries,
+            totals: wanted.head.totals,
+        };
+        let merged = match merge(&self.store, &self.state, &theirs) {
+            Ok(merged) => merged,
+            Err(MergeError::Tree(error)) => return Err(error.into()),
+            Err(_) => {
+                self.drop_all(&wanted.peers, "its head cannot be merged");
+                return Ok(());
+            }
+        };
+        let context_root = merged.context.save(&self.store)?;
+        let totals = self.totals_of(&merged.context, context_root, merged.entries, &theirs)?;
+        let before = self.told;
+        self.state = State { context: merged.context, context_root, entries: merged.entries, totals };
+        self.first_head = true;
+        self.first_head_by = None;
+        self.keep_heads(&wanted.signed, &theirs)?;
+        let changes = Changes {
+            saved: Some(self.saved()),
+            heads: Some(self.heads.clone()),
+            durable: true,
+            ..Changes::default()
+        };
+        self.store.keep(&changes)?;
+        let pushed: Vec<_> = wanted.pushed.values().cloned().collect();
+        self.announce(before, &pushed);
+        self.note_arrival(now);
+        Ok(())
+    }
+
+    /// Totals of a merged state: what was signed where it is just that state, else counted on what
+    /// differs.
+    fn totals_of(
+        &self,
+        context: &Context,
+        context_root: NodeId,
+        entries: NodeId,
+        theirs: &State,
+    ) -> Result<Totals, EngineError> {
+        if (entries, context_root) == (theirs.entries, theirs.context_root) {
+            return Ok(theirs.totals);
+        }
+        if entries == self.state.entries {
+            return Ok(self.state.totals);
+        }
+        let (old, new) = (self.tree(self.state.entries), self.tree(entries));
+        let mut changed = Vec::new();
+        for difference in old.diff(&new) {
+            changed.push(difference?.key.path);
+        }
+        let affected = render::affected(&old, &new, context, changed)?;
+        Ok(self.state.totals.changed(render::totals_change(&old, &new, context, &affected)?))
+    }
+
+    /// A writer vouches for what it has merged; a reader keeps and passes on every head that no
+    /// other dominates.
+    fn keep_heads(&mut self, signed: &SignedHead, theirs: &State) -> Result<(), EngineError> {
+        if let Some(head) = self.sign() {
+            self.heads = vec![head];
+        } else {
+            let mut kept = vec![signed.clone()];
+            if let Some(verifier) = &self.identity.verifier {
+                for other in &self.heads {
+                    let Ok(head) = other.open(verifier, self.identity.folder) else { continue };
+                    let context = Context::load(&self.store, head.context)?;
+                    if !theirs.context.dominates(&context) {
+                        kept.push(other.clone());
+                    }
+                }
+            }
+            self.heads = kept;
+        }
+        self.told = Some((self.state.entries, self.state.context_root));
+        Ok(())
+    }
+
+    /// The head of our state, signed; `None` for readers.
+    pub(super) fn sign(&self) -> Option<SignedHead> {
+        let signer = self.identity.signer.as_ref()?;
+        let head = Head {
+            folder: self.identity.folder,
+            context: self.state.context_root,
+            entries: self.state.entries,
+            totals: self.state.totals,
+        };
+        Some(SignedHead::sign(signer, &head))
+    }
+
+    /// Tells everyone our new head; who knew the head before gets the nodes that are new.
+    pub(super) fn announce(&mut self, before: Option<(NodeId, NodeId)>, nodes: &[Bytes]) {
+        let peers: Vec<_> = self.peers.iter().map(|(id, peer)| (*id, peer.head == before || peer.told == before)).collect();
+        for (peer, knows_before) in peers {
+            self.tell(peer, if knows_before { nodes } else { &[] });
+        }
+    }
+}
+
+impl Pulls {
+    fn start_next(&mut self) -> Option<Active> {
+        let wanted = self.waiting.pop_front()?;
+        let phase = Phase::Context(Pull::new(wanted.head.context));
+        Some(Active { wanted, phase, fetch: NodeFetch::default() })
+    }
+}
+
+impl Active {
+    /// Wants what is missing, takes what was pushed; whether the phase is complete.
+    fn request(&mut self, store: &impl FolderStore) -> Result<bool, PullError> {
+        loop {
+            let ids = self.phase.wanted(store)?;
+            if ids.is_empty() {
+                return Ok(self.phase.is_complete());
+            }
+            let mut any = false;
+            let mut missing = Vec::new();
+            for id in ids {
+                match self.wanted.pushed.get(&id) {
+                    Some(bytes) => {
+                        any = true;
+                        self.phase.handle_node(store, &bytes.clone())?;
+                    }
+                    None => missing.push(id),
+                }
+            }
+            self.fetch.want(missing);
+            if !any {
+                return Ok(self.phase.is_complete());
+            }
+        }
+    }
+}
+
+/// Ids that a pull names at once; it names the rest when some have come.
+const WANTED_AT_ONCE: usize = 2_048;
+
+impl Phase {
+    fn wanted(&mut self, store: &impl FolderStore) -> Result<Vec<NodeId>, PullError> {
+        match self {
+            Self::Context(pull) => pull.poll_wanted(store, WANTED_AT_ONCE),
+            Self::Entries(_, pull) => pull.poll_wanted(store, WANTED_AT_ONCE),
+        }
+    }
+
+    fn handle_node(&mut self, store: &impl FolderStore, bytes: &Bytes) -> Result<(), PullError> {
+        match self {
+            Self::Context(pull) => pull.handle_node(store, bytes),
+            Self::Entries(_, pull) => pull.handle_node(store, bytes),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Context(pull) => pull.is_complete(),
+            Self::Entries(_, pull) => pull.is_complete(),
+        }
+    }
+}

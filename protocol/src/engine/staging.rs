@@ -1,0 +1,306 @@
+//! Gathering the bytes of a step: chunk lists, what this disk has already, chunks from peers.
+//!
+//! Each content that the step wants goes one way: its chunk list (if it is longer than one chunk),
+//! then [`Effect::Prepare`] (reuse what is here), then the scheduler, then it is ready. A content
+//! that nobody can serve for [`PATIENCE`] is given up, so that one file holds up nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use keystore::DeviceId;
+
+use super::fetch::NodeFetch;
+use super::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Ticket};
+use crate::chunk::MIN_CHUNKED_BYTES;
+use crate::chunk_list::ChunkListKind;
+use crate::entry::ContentId;
+use crate::scheduler::{ChunkRef, Scheduler};
+use crate::store::NodeId;
+use crate::tree::{Pull, PullError};
+
+/// How long a content may have nobody who serves it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The contents of the running step.
+#[derive(Default)]
+pub(super) struct Staging {
+    contents: BTreeMap<ContentId, Content>,
+    lists: NodeFetch,
+    scheduler: Scheduler,
+    requests: BTreeMap<Ticket, DeviceId>,
+    peers: BTreeSet<DeviceId>,
+    /// Since when chunk lists have had nobody who serves them.
+    stuck_since: Option<Duration>,
+}
+
+struct Content {
+    wish: Prepare,
+    progress: Progress,
+}
+
+enum Progress {
+    List(Pull<ChunkListKind>),
+    Preparing,
+    Fetching(BTreeMap<u64, u32>),
+    Ready,
+    Failed(Failure),
+}
+
+/// Why a content cannot be had now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nobody who is connected has it.
+    Nobody,
+    /// This disk cannot take it.
+    Disk(String),
+}
+
+impl Staging {
+    /// Wants a content, unless it is wanted already.
+    pub(super) fn want(&mut self, wish: Prepare) {
+        let long = wish.size > MIN_CHUNKED_BYTES;
+        let progress = if long {
+            Progress::List(Pull::list(NodeId(wish.content.0), wish.size))
+        } else {
+            Progress::Preparing
+        };
+        self.contents.entry(wish.content).or_insert(Content { wish, progress });
+    }
+
+    /// Whether a content is wanted already.
+    pub(super) fn has(&self, content: &ContentId) -> bool {
+        self.contents.contains_key(content)
+    }
+
+    /// These have been taken out of staging; whoever wants them again prepares them again.
+    pub(super) fn take(&mut self, contents: &[ContentId]) {
+        for content in contents {
+            self.contents.remove(content);
+        }
+    }
+
+    /// Whether every content is ready or has failed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.contents.values().all(|c| matches!(c.progress, Progress::Ready | Progress::Failed(_)))
+    }
+
+    /// Why a content is not there; `None` if it is.
+    pub(super) fn failure(&self, content: &ContentId) -> Option<Failure> {
+        match self.contents.get(content).map(|c| &c.progress) {
+            Some(Progress::Ready) => None,
+            Some(Progress::Failed(failure)) => Some(failure.clone()),
+            _ => Some(Failure::Nobody),
+        }
+    }
+
+    /// Bytes that have not arrived yet.
+    pub(super) fn need_bytes(&self) -> u64 {
+        self.contents
+            .values()
+            .map(|content| match &content.progress {
+                Progress::Fetching(missing) => missing.values().map(|len| u64::from(*len)).sum(),
+                Progress::Ready => 0,
+                _ => content.wish.size,
+            })
+            .sum()
+    }
+
+    /// Forgets everything; answers what had been wanted.
+    pub(super) fn clear(&mut self) -> Vec<ContentId> {
+        for content in self.contents.keys() {
+            self.scheduler.forget(content);
+        }
+        self.lists = NodeFetch::default();
+        std::mem::take(&mut self.contents).into_keys().collect()
+    }
+
+    pub(super) fn add_peer(&mut self, peer: DeviceId) {
+        self.peers.insert(peer);
+        self.scheduler.add_peer(peer);
+    }
+
+    pub(super) fn remove_peer(&mut self, now: Duration, peer: &DeviceId) {
+        self.peers.remove(peer);
+        self.lists.forget_peer(peer);
+        self.scheduler.remove_peer(now, peer);
+        self.requests.retain(|_, p| p != peer);
+    }
+
+    pub(super) fn peer_is_complete(&mut self, peer: DeviceId) {
+        self.scheduler.set_complete(&peer, true);
+    }
+
+    pub(super) fn forget_source(&mut self, peer: &DeviceId, content: &ContentId) {
+        self.scheduler.set_lacking(peer, content);
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Duration> {
+        let lists = self.stuck_since.map(|since| since + PATIENCE);
+        [lists, self.scheduler.wake_at()].into_iter().flatten().min()
+    }
+
+    fn done(&mut self, chunk: &ChunkRef) {
+        let Some(content) = self.contents.get_mut(&chunk.content) else { return };
+        if let Progress::Fetching(missing) = &mut content.progress {
+            missing.remove(&chunk.number);
+            if missing.is_empty() {
+                content.progress = Progress::Ready;
+            }
+        }
+    }
+
+    fn fail_lists(&mut self) {
+        for content in self.contents.values_mut() {
+            if matches!(content.progress, Progress::List(_)) {
+                content.progress = Progress::Failed(Failure::Nobody);
+            }
+        }
+        self.lists = NodeFetch::default();
+        self.stuck_since = None;
+    }
+}
+
+impl<S: FolderStore> Engine<S> {
+    /// Asks for what the contents of the step need next.
+    pub(super) fn advance_fetch(&mut self, now: Duration) {
+        self.fetch_lists(now);
+        while let Some(assignment) = self.staging.scheduler.poll_request(now) {
+            let ticket = self.ticket();
+            self.staging.requests.insert(ticket, assignment.peer);
+            self.staging.scheduler.name_request(assignment.request, ticket);
+            self.effects.push_back(Effect::FetchChunks(ticket, assignment.peer, assignment.refs));
+        }
+        for content in self.staging.scheduler.unservable(now) {
+            self.staging.scheduler.forget(&content);
+            if let Some(content) = self.staging.contents.get_mut(&content) {
+                content.progress = Progress::Failed(Failure::Nobody);
+            }
+        }
+    }
+
+    /// Contents whose chunk list is here are prepared; nodes of the others are asked for.
+    pub(super) fn prepare(&mut self) -> Result<(), EngineError> {
+        let mut ready = Vec::new();
+        let mut spoilt = Vec::new();
+        for (id, content) in &mut self.staging.contents {
+            let Progress::List(pull) = &mut content.progress else { continue };
+            match pull.poll_wanted(&self.store, 256) {
+                Err(PullError::Store(error)) => return Err(error.into()),
+                Err(_) => spoilt.push(*id),
+                Ok(ids) => self.staging.lists.want(ids),
+            }
+            if pull.is_complete() {
+                ready.push(*id);
+            }
+        }
+        for id in spoilt {
+            self.fail(&id, Failure::Nobody);
+        }
+        let mut wishes = Vec::new();
+        for id in ready {
+            let Some(content) = self.staging.contents.get_mut(&id) else { continue };
+            if let Progress::List(pull) = std::mem::replace(&mut content.progress, Progress::Preparing) {
+                pull.finish(&self.store).map_err(crate::tree::TreeError::from)?;
+            }
+            wishes.push(content.wish.clone());
+        }
+        self.send_prepare(wishes);
+        Ok(())
+    }
+
+    pub(super) fn send_prepare(&mut self, wishes: Vec<Prepare>) {
+        if !wishes.is_empty() {
+            self.effects.push_back(Effect::Prepare(wishes));
+        }
+    }
+
+    fn fail(&mut self, content: &ContentId, failure: Failure) {
+        if let Some(content) = self.staging.contents.get_mut(content) {
+            content.progress = Progress::Failed(failure);
+        }
+    }
+
+    fn fetch_lists(&mut self, now: Duration) {
+        let peers: Vec<_> = self.staging.peers.iter().copied().collect();
+        let tickets = &mut self.tickets;
+        while let Some((ticket, peer, ids)) = self.staging.lists.poll(&peers, || {
+            *tickets += 1;
+            *tickets
+        }) {
+            self.effects.push_back(Effect::FetchNodes(ticket, peer, ids));
+        }
+        if !self.staging.lists.is_stuck(&peers) {
+            self.staging.stuck_since = None;
+        } else if now >= *self.staging.stuck_since.get_or_insert(now) + PATIENCE {
+            self.staging.fail_lists();
+        }
+    }
+
+    /// Nodes of chunk lists. A node can belong to several lists, so each pull is offered it.
+    pub(super) fn on_list_nodes(
+        &mut self,
+        _now: Duration,
+        ticket: Ticket,
+        answer: Result<Vec<Option<Bytes>>, ()>,
+    ) -> Result<(), EngineError> {
+        let answer = self.staging.lists.answer(ticket, answer);
+        for (id, bytes) in answer.arrived {
+            let liar = NodeId::of(&bytes) != id;
+            for content in self.staging.contents.values_mut() {
+                let Progress::List(pull) = &mut content.progress else { continue };
+                if liar || !pull.wants(&id) {
+                    continue;
+                }
+                match pull.handle_node(&self.store, &bytes) {
+                    Ok(()) => {}
+                    Err(PullError::Store(error)) => return Err(error.into()),
+                    Err(_) => content.progress = Progress::Failed(Failure::Nobody),
+                }
+            }
+            if let (true, Some(peer)) = (liar, answer.from) {
+                self.effects.push_back(Effect::Drop(peer, "it sent a node that does not verify"));
+                self.staging.lists.want([id]);
+            }
+        }
+        self.prepare()
+    }
+
+    pub(super) fn on_prepared(&mut self, now: Duration, prepared: Vec<Prepared>) -> Result<(), EngineError> {
+        for Prepared { content, missing } in prepared {
+            let Some(known) = self.staging.contents.get_mut(&content) else { continue };
+            known.progress = match missing {
+                Err(message) => Progress::Failed(Failure::Disk(message)),
+                Ok(missing) if missing.is_empty() => Progress::Ready,
+                Ok(missing) => {
+                    self.staging.scheduler.want(now, content, &missing);
+                    Progress::Fetching(missing.iter().map(|chunk| (chunk.number, chunk.len)).collect())
+                }
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_arrived(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkRef]) {
+        self.staging.scheduler.handle_arrived(now, ticket, chunks);
+        for chunk in chunks {
+            self.staging.done(chunk);
+        }
+    }
+
+    pub(super) fn on_gone(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkRef]) {
+        self.staging.scheduler.handle_gone(now, ticket, chunks);
+    }
+
+    pub(super) fn on_bad(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkRef]) {
+        let banned = self.staging.scheduler.handle_bad(now, ticket, chunks);
+        if let (true, Some(peer)) = (banned, self.staging.requests.get(&ticket)) {
+            self.effects.push_back(Effect::Drop(*peer, "it sent chunks that do not verify"));
+        }
+    }
+
+    pub(super) fn on_fetch_ended(&mut self, now: Duration, ticket: Ticket) {
+        self.staging.requests.remove(&ticket);
+        self.staging.scheduler.handle_ended(now, ticket);
+    }
+}
