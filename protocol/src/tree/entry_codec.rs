@@ -186,7 +186,7 @@ fn decode_fields(path: RelPath, from: &mut Decoder<'_>) -> Result<Entry, Malform
                 expect_array(from, 2)?;
                 metadata.owner = Some((from.u32()?, from.u32()?));
             }
-            ATTRIBUTES => metadata.attributes = decode_attributes(from)?,
+            ATTRIBUTES => decode_attributes(&mut metadata, from)?,
             _ => {
                 skip(from)?;
                 extra.extend_from_slice(&from.input()[start..from.position()]);
@@ -199,13 +199,12 @@ fn decode_fields(path: RelPath, from: &mut Decoder<'_>) -> Result<Entry, Malform
     Ok(Entry { path, version, found, content, metadata, extra })
 }
 
-fn decode_attributes(from: &mut Decoder<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Malformed> {
+fn decode_attributes(metadata: &mut Metadata, from: &mut Decoder<'_>) -> Result<(), Malformed> {
     let len = array_len(from)?;
-    let mut attributes = Vec::new();
     for _ in 0..len / 2 {
-        attributes.push((from.bytes()?.to_vec(), from.bytes()?.to_vec()));
+        metadata.attributes.push((from.bytes()?.to_vec(), from.bytes()?.to_vec()));
     }
-    if len % 2 == 0 { Ok(attributes) } else { Err(Malformed::Encoding) }
+    if len % 2 == 0 { Ok(()) } else { Err(Malformed::Encoding) }
 }
 
 fn check_fields(entry: &Entry) -> Result<(), Malformed> {

@@ -35,6 +35,7 @@ pub use entries::{Entries, Group};
 pub use entry_codec::{MAX_ATTRIBUTES_BYTES, MAX_EXTRA_BYTES};
 pub use error::{Malformed, TreeError};
 pub use item::{BITS_PER_LEVEL, Encoded, Item, MAX_LEVEL, levels_ended};
+pub(crate) use item::{expect_array, fixed_bytes};
 pub use memory::MemoryNodes;
 pub use node::{Child, MAX_NODE_BYTES, Node};
 pub use pull::{ExpectedNode, ItemNodes, NodeKind, Pull, PullError};
