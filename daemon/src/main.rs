@@ -1,2 +1,7 @@
 //! The `syncd` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncd::cli::main()
+}

@@ -1,0 +1,245 @@
+//! The command line as data; help, man page and completions come from here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  syncd up ~/photos                     share a directory and see how others join
+  syncd add --key 'syncd://A…' ~/photos join a folder with a link or a key
+  syncd status                          see what every folder is doing
+  syncd wait photos --timeout 60        return when `photos` is in sync
+
+FOLDER is a folder's name, its path, its id, or the beginning of its id.
+The daemon keeps its files in a home directory: $XDG_DATA_HOME/syncd,
+unless --home or SYNCD_HOME says otherwise.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon runs, 4 `wait` timed out,
+5 the folder is held or paused.";
+
+/// Keeps folders identical on many machines, straight from one to the other.
+#[derive(Debug, Parser)]
+#[command(name = "syncd", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The daemon's home directory [default: $XDG_DATA_HOME/syncd]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the daemon, or find it; with DIR also share it and show how others join
+    #[command(after_help = "\
+Examples:
+  syncd up              start the daemon in the background
+  syncd up ~/photos     the same, and share ~/photos
+
+It can be repeated: a running daemon and a shared directory are found again.
+On a terminal it follows until everything is in sync; Ctrl-C leaves the daemon running.")]
+    Up {
+        /// The directory to share
+        dir: Option<PathBuf>,
+    },
+    /// Stop the daemon
+    Down,
+    /// Run the daemon in the foreground
+    Daemon(DaemonArgs),
+    /// Share a directory, or join a folder with a key or link
+    #[command(after_help = "\
+Examples:
+  syncd add ~/photos                        share a directory as a new folder
+  syncd add ~/photos --key A…               join with a key
+  syncd add --key 'syncd://A…?n=photos'     join with a link, into ./photos
+  pass show photos | syncd add ~/p --key -  the key from standard input
+
+A key on the command line can be seen by other users of this machine while the command runs.")]
+    Add(AddArgs),
+    /// List all folders
+    List,
+    /// Show what folders are doing
+    Status {
+        /// The folder [default: all]
+        folder: Option<String>,
+        /// Go on showing it
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Wait until a folder is in sync
+    #[command(after_help = "\
+Every change on disk from before the call has then been seen, and nothing is missing here.
+Example:
+  syncd wait photos --peers 1 --timeout 600 && poweroff")]
+    Wait {
+        /// The folder
+        folder: String,
+        /// Give up after this many seconds (exit code 4)
+        #[arg(long, value_name = "S")]
+        timeout: Option<f64>,
+        /// Also wait until N peers have everything
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        peers: u64,
+    },
+    /// Show a folder's keys
+    Keys {
+        /// The folder
+        folder: String,
+        /// Print only the link
+        #[arg(long)]
+        link: bool,
+    },
+    /// Show who else has a folder
+    Peers {
+        /// The folder
+        folder: String,
+    },
+    /// Pin the address of a peer, or forget it
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Stop syncing a folder, until `resume`
+    Pause(OneFolder),
+    /// Go on with a paused folder
+    Resume(OneFolder),
+    /// Forget a folder; its files stay
+    Remove(OneFolder),
+    /// Look at every file of a folder now
+    Rescan(OneFolder),
+    /// End a hold: what was held back happens
+    Approve(OneFolder),
+    /// Undo local changes of a read-only folder, or a mass deletion that is held
+    #[command(after_help = "What it undoes goes to the archive: see `syncd archive list`.")]
+    Revert(FolderPath),
+    /// List or bring back replaced and removed files
+    #[command(subcommand)]
+    Archive(ArchiveCommand),
+    /// Show or change settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// `syncd daemon`.
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// UDP address for peers; repeatable [default: [::]:4455, or a free port if taken]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Serve the API on this loopback address too; the token is in HOME/api-token
+    #[arg(long, value_name = "IP:PORT")]
+    pub api: Option<SocketAddr>,
+    /// Leave the terminal; what `syncd up` says
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+/// `syncd add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The directory; it must exist, unless you join
+    #[arg(required_unless_present_any = ["key", "key_file"])]
+    pub dir: Option<PathBuf>,
+    /// Join with this key or link; `-` reads it from standard input
+    #[arg(long, value_name = "KEY|LINK|-", conflicts_with = "key_file")]
+    pub key: Option<String>,
+    /// Join with the key or link in this file
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// What to call the folder [default: the link's name, or the directory's]
+    #[arg(long, value_name = "N")]
+    pub name: Option<String>,
+}
+
+/// A command about one folder.
+#[derive(Debug, Args)]
+pub struct OneFolder {
+    /// The folder
+    pub folder: String,
+}
+
+/// A command about one folder or one path in it.
+#[derive(Debug, Args)]
+pub struct FolderPath {
+    /// The folder
+    pub folder: String,
+    /// A path, relative to the folder [default: all]
+    pub path: Option<String>,
+}
+
+/// `syncd peer`.
+#[derive(Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Pin an address: it is dialled as it is
+    Add(PeerArgs),
+    /// Forget a pinned address
+    Remove(PeerArgs),
+}
+
+/// A peer of a folder.
+#[derive(Debug, Args)]
+pub struct PeerArgs {
+    /// The folder
+    pub folder: String,
+    /// Where the peer listens
+    #[arg(value_name = "HOST:PORT")]
+    pub address: String,
+}
+
+/// `syncd archive`.
+#[derive(Debug, Subcommand)]
+pub enum ArchiveCommand {
+    /// List what is in the archive
+    List(FolderPath),
+    /// Bring back the newest archived version
+    Restore(FolderPath),
+}
+
+/// `syncd config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show one setting, or all
+    Get {
+        /// The setting, such as `limits.down` [default: all]
+        key: Option<String>,
+        /// What holds for this folder
+        #[arg(long)]
+        folder: Option<String>,
+    },
+    /// Change a setting; it takes effect at once
+    #[command(after_help = "\
+Examples:
+  syncd config set limits.up 2M
+  syncd config set discovery.lan false
+  syncd config set --folder photos hold.deletions 50")]
+    Set {
+        /// The setting, such as `limits.down`
+        key: String,
+        /// A TOML value; text needs no quotation marks
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// Only for this folder
+        #[arg(long)]
+        folder: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
