@@ -18,7 +18,8 @@ use super::file::{OpenFile, copy, describe, only_mtime};
 use super::place::{Spot, control_name, control_path, directory_path, not_for, spot};
 use super::resolve::Resolver;
 use super::{
-    ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, Stamp, WriteFile,
+    ArchivedPath, ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, Stamp,
+    WriteFile,
 };
 
 /// Most bytes that a control file may have.
@@ -256,6 +257,12 @@ impl Disk for RealDisk {
             Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::OPNOTSUPP.into()),
             other => Ok(other?),
         }
+    }
+
+    fn link_to_archive(&self, from: &Place, to: &ArchivedPath) -> io::Result<()> {
+        let (source, target) = (self.parent(from)?, self.parent(&Place::Archived(to.clone()))?);
+        let (old, new) = (&source.1[..], &target.1[..]);
+        Ok(rustix::fs::linkat(&*source.0, old, &*target.0, new, AtFlags::empty())?)
     }
 
     fn remove_file(&self, at: &Place) -> io::Result<()> {

@@ -1,1 +1,5 @@
 //! To be written.
+
+pub mod apply;
+pub mod archive;
+pub mod marker;
