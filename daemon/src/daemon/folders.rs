@@ -1,0 +1,402 @@
+//! The folders of a running daemon: which there are, and what the API may do to them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystore::{DeviceKey, FolderId, KeyFile, KeyFileFolder};
+use parking_lot::{Mutex, RwLock};
+use protocol::RelPath;
+use protocol::engine::{Command, Event};
+use tokio::sync::mpsc;
+
+use super::join::{self, Joining};
+use super::{Context, rows};
+use crate::api::control::Control;
+use crate::api::error::{ApiError, Class};
+use crate::api::types::{
+    AddRequest, ArchiveRow, FolderKeys, FolderListRow, PeerRow, Problem, Restored, Status,
+};
+use crate::config::{Lan as LanSetting, LiveConfig};
+use crate::discovery::Hint;
+use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
+use crate::folder::{Folder, FolderSetup};
+use crate::home::{Home, read_private, write_atomic};
+use crate::net::{FoundBy, Net, NetEvent};
+use crate::store::Store;
+
+/// All folders of this daemon.
+pub(super) struct Folders {
+    home: Home,
+    config: Arc<LiveConfig>,
+    device: DeviceKey,
+    store: Store,
+    net: Arc<Net>,
+    lan: Mutex<Option<Lan>>,
+    folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
+    /// What is in the key file; also the order of folders. One change at a time.
+    keys: tokio::sync::Mutex<KeyFile>,
+}
+
+impl Folders {
+    /// Opens keys and database, starts the network and every folder.
+    pub(super) async fn start(context: Context) -> Result<Arc<Self>, ApiError> {
+        let keys = load_keys(&context.home)?;
+        let store = join::open_database(&context.home, &keys)?;
+        let (net, events) = super::network::start(&context, &keys.device)?;
+        let folders = Arc::new(Self {
+            home: context.home,
+            config: context.config,
+            device: keys.device.clone(),
+            store,
+            net: Arc::new(net),
+            lan: Mutex::new(None),
+            folders: Arc::default(),
+            keys: tokio::sync::Mutex::new(keys),
+        });
+        tokio::spawn(deliver(events, Arc::clone(&folders.folders)));
+        let rows: Vec<_> = folders.keys.lock().await.folders.iter().map(copy_of).collect();
+        for row in &rows {
+            if let Err(error) = folders.run(row, false) {
+                tracing::error!(folder = %row.name, %error, "the folder cannot start");
+            }
+        }
+        folders.follow_settings();
+        Ok(folders)
+    }
+
+    /// Starts the loop of a folder.
+    fn run(&self, row: &KeyFileFolder, fresh: bool) -> Result<Arc<Folder>, ApiError> {
+        let id = row.secret.folder_id();
+        let store = self.store.folder(&id.0).map_err(|error| broken("the database", &error))?;
+        let settings = self.config.current().effective(&id.to_string());
+        let setup = FolderSetup {
+            secret: row.secret.clone(),
+            name: row.name.clone(),
+            root: path_of(&row.path),
+            root_id: row.root_id,
+            created: row.created,
+            opening: row.opening.clone(),
+            fresh,
+            store,
+            net: Arc::clone(&self.net),
+            settings,
+        };
+        let folder = Folder::start(setup).map_err(|error| broken("the folder's thread", &error))?;
+        self.folders.write().insert(id, Arc::clone(&folder));
+        if let Some(lan) = self.lan.lock().as_ref() {
+            lan.add_folder(id, row.secret.discovery_id());
+        }
+        Ok(folder)
+    }
+
+    fn folder(&self, id: &str) -> Result<Arc<Folder>, ApiError> {
+        let found = id.parse::<FolderId>().ok().and_then(|id| self.folders.read().get(&id).cloned());
+        found.ok_or_else(|| ApiError::new(Class::NotFound, "FOLDER_NOT_FOUND", format!("there is no folder {id}")))
+    }
+
+    /// In the order in which they were added.
+    async fn in_order(&self) -> Vec<Arc<Folder>> {
+        let keys = self.keys.lock().await;
+        let folders = self.folders.read();
+        keys.folders.iter().filter_map(|row| folders.get(&row.secret.folder_id()).cloned()).collect()
+    }
+
+    /// Obeys changes of the settings for as long as the daemon runs.
+    fn follow_settings(self: &Arc<Self>) {
+        let folders = Arc::clone(self);
+        let mut settings = self.config.subscribe();
+        tokio::spawn(async move {
+            let mut hints = None;
+            loop {
+                let config = settings.borrow_and_update().clone();
+                hints = folders.set_lan(config.daemon().discovery.lan, hints);
+                for (id, folder) in folders.folders.read().iter() {
+                    folder.set_settings(config.effective(&id.to_string()));
+                }
+                tokio::select! {
+                    changed = settings.changed() => if changed.is_err() { return },
+                    () = forward(&mut hints, &folders) => {}
+                }
+            }
+        });
+    }
+
+    /// Starts, stops or changes the beacons.
+    fn set_lan(&self, wish: LanSetting, hints: Option<Hints>) -> Option<Hints> {
+        if let Some(running) = hints.filter(|running| running.wish == wish) {
+            return Some(running);
+        }
+        *self.lan.lock() = None;
+        let mode = match wish {
+            LanSetting::Off => return None,
+            LanSetting::On => LanMode::On,
+            LanSetting::Loopback => LanMode::Loopback,
+        };
+        let quic_port = self.net.local_addresses().first().map_or(0, std::net::SocketAddr::port);
+        let config = LanConfig { mode, port: lan::PORT, quic_port, seed: super::random() };
+        match Lan::start(config) {
+            Ok((lan, receiver)) => {
+                for (id, folder) in self.folders.read().iter() {
+                    lan.add_folder(*id, folder.secret().discovery_id());
+                }
+                *self.lan.lock() = Some(lan);
+                Some(Hints { wish, receiver })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no peers are looked for on the local network");
+                None
+            }
+        }
+    }
+
+    async fn forget_key(&self, id: FolderId) -> Result<(), ApiError> {
+        let mut keys = self.keys.lock().await;
+        keys.folders.retain(|row| row.secret.folder_id() != id);
+        self.save_keys(&keys)
+    }
+
+    fn save_keys(&self, keys: &KeyFile) -> Result<(), ApiError> {
+        Ok(write_atomic(&self.home.keys(), &keys.encode())?)
+    }
+}
+
+/// Beacons' hints, and what was wished when they were started.
+struct Hints {
+    wish: LanSetting,
+    receiver: mpsc::Receiver<Hint>,
+}
+
+/// Dials what beacons name, for ever; without beacons it waits for ever.
+async fn forward(hints: &mut Option<Hints>, folders: &Folders) {
+    let Some(hints) = hints else { return std::future::pending().await };
+    while let Some(hint) = hints.receiver.recv().await {
+        folders.net.dial(hint.folder, hint.address, FoundBy::Lan);
+    }
+    std::future::pending().await
+}
+
+/// Brings what the network says to the folders.
+async fn deliver(mut events: mpsc::Receiver<NetEvent>, folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>) {
+    let of = |id: &FolderId| folders.read().get(id).cloned();
+    while let Some(event) = events.recv().await {
+        match event {
+            NetEvent::Joined { folder, peer } => of(&folder).iter().for_each(|f| f.joined(peer.clone())),
+            NetEvent::Left { folder, peer } => of(&folder).iter().for_each(|f| f.event(Event::Left(peer))),
+            NetEvent::Message { folder, peer, message } => {
+                if let Some(folder) = of(&folder) {
+                    folder.event(Event::Message(peer, message));
+                }
+            }
+            NetEvent::Opening { folder, opening } => {
+                of(&folder).iter().for_each(|f| f.opened(&opening));
+            }
+            NetEvent::DuplicateDevice { address } => {
+                tracing::error!(%address, "another daemon runs with this device's key: its home was copied");
+                for folder in folders.read().values() {
+                    folder.duplicate_device(address);
+                }
+            }
+        }
+    }
+}
+
+impl Control for Folders {
+    async fn status(&self, folder: Option<&str>) -> Result<Status, ApiError> {
+        let folders = match folder {
+            Some(id) => vec![self.folder(id)?],
+            None => self.in_order().await,
+        };
+        let mut all = Vec::with_capacity(folders.len());
+        for folder in folders {
+            all.push(rows::row(&folder).await?);
+        }
+        Ok(Status {
+            folders: all,
+            device_id: self.device.id().to_string(),
+            listen: self.net.local_addresses().iter().map(ToString::to_string).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<FolderListRow>, ApiError> {
+        let mut all = Vec::new();
+        for folder in self.in_order().await {
+            all.push(rows::list_row(&folder).await?);
+        }
+        Ok(all)
+    }
+
+    async fn add(&self, request: AddRequest) -> Result<FolderKeys, ApiError> {
+        let mut keys = self.keys.lock().await;
+        let joining = Joining::check(&request, &keys, &self.folders.read(), &self.home)?;
+        if let Some(stronger) = joining.upgrade {
+            let id = stronger.folder_id();
+            let row = keys.folders.iter_mut().find(|row| row.secret.folder_id() == id);
+            if let Some(row) = row {
+                row.secret = stronger;
+                let row = copy_of(row);
+                self.save_keys(&keys)?;
+                let old = self.folders.write().remove(&id);
+                if let Some(old) = old {
+                    old.stop().await;
+                }
+                return Ok(rows::keys(self.run(&row, false)?.as_ref()));
+            }
+        }
+        let row = joining.prepare_root()?;
+        keys.folders.push(copy_of(&row));
+        self.save_keys(&keys)?;
+        let folder = self.run(&row, true)?;
+        for address in joining.addresses {
+            let _ = folder.pin(&address, true);
+        }
+        Ok(rows::keys(&folder))
+    }
+
+    async fn keys(&self, folder: &str) -> Result<FolderKeys, ApiError> {
+        Ok(rows::keys(self.folder(folder)?.as_ref()))
+    }
+
+    async fn peers(&self, folder: &str) -> Result<Vec<PeerRow>, ApiError> {
+        rows::peers(self.folder(folder)?.as_ref()).await
+    }
+
+    async fn peer_add(&self, folder: &str, address: &str) -> Result<(), ApiError> {
+        join::check_address(address)?;
+        self.folder(folder)?.pin(address, true).map_err(|error| broken("the database", &error))
+    }
+
+    async fn peer_remove(&self, folder: &str, address: &str) -> Result<(), ApiError> {
+        self.folder(folder)?.pin(address, false).map_err(|error| broken("the database", &error))
+    }
+
+    async fn problems(&self, folder: &str) -> Result<Vec<Problem>, ApiError> {
+        rows::problems(self.folder(folder)?.as_ref()).await
+    }
+
+    async fn pause(&self, folder: &str) -> Result<(), ApiError> {
+        self.folder(folder)?.pause(true).map_err(|error| broken("the database", &error))
+    }
+
+    async fn resume(&self, folder: &str) -> Result<(), ApiError> {
+        self.folder(folder)?.pause(false).map_err(|error| broken("the database", &error))
+    }
+
+    async fn remove(&self, folder: &str) -> Result<(), ApiError> {
+        let folder = self.folder(folder)?;
+        let id = folder.secret().folder_id();
+        self.forget_key(id).await?;
+        self.folders.write().remove(&id);
+        if let Some(lan) = self.lan.lock().as_ref() {
+            lan.remove_folder(id);
+        }
+        folder.stop().await;
+        folder.remove_marker();
+        let store = self.store.clone();
+        let forgotten = tokio::task::spawn_blocking(move || store.forget(&id.0)).await;
+        forgotten.map_err(|error| broken("the database", &error))?.map_err(|error| broken("the database", &error))
+    }
+
+    async fn rescan(&self, folder: &str) -> Result<(), ApiError> {
+        self.folder(folder)?.event(Event::Noticed(protocol::engine::Noticed::Everything));
+        Ok(())
+    }
+
+    async fn approve(&self, folder: &str) -> Result<(), ApiError> {
+        self.folder(folder)?.approve().await;
+        Ok(())
+    }
+
+    async fn revert(&self, folder: &str, path: Option<&str>) -> Result<(), ApiError> {
+        let folder = self.folder(folder)?;
+        let path = path.map(rel_path).transpose()?;
+        if folder.is_writer() && rows::reason(&folder).await?.as_deref() != Some("MASS_DELETE") {
+            let message = "this device may write: its changes are everyone's, so there is nothing to revert";
+            return Err(ApiError::new(Class::Failed, "NOTHING_TO_REVERT", message)
+                .next("`syncd archive list` shows what was replaced or removed"));
+        }
+        folder.event(Event::Command(Command::Revert(path)));
+        Ok(())
+    }
+
+    async fn archive_list(&self, folder: &str, path: Option<&str>) -> Result<Vec<ArchiveRow>, ApiError> {
+        let path = path.map(rel_path).transpose()?;
+        self.folder(folder)?.archive_list(path).await.map_err(|error| broken("the archive", &error))
+    }
+
+    async fn archive_restore(&self, folder: &str, path: Option<&str>) -> Result<Restored, ApiError> {
+        let path = path.map(rel_path).transpose()?;
+        let restored =
+            self.folder(folder)?.archive_restore(path).await.map_err(|error| broken("the archive", &error))?;
+        if restored.is_empty() {
+            let message = "the archive has nothing there";
+            return Err(ApiError::new(Class::NotFound, "NOT_IN_ARCHIVE", message)
+                .next("`syncd archive list FOLDER` shows what it has"));
+        }
+        Ok(Restored { restored })
+    }
+
+    async fn wait(&self, folder: &str, timeout: Option<Duration>, peers: u64) -> Result<Status, ApiError> {
+        let found = self.folder(folder)?;
+        super::wait::wait(&found, timeout, peers).await?;
+        self.status(Some(folder)).await
+    }
+
+    fn config(&self) -> &LiveConfig {
+        &self.config
+    }
+
+    async fn shutdown(&self) {
+        *self.lan.lock() = None;
+        let folders: Vec<_> = std::mem::take(&mut *self.folders.write()).into_values().collect();
+        for folder in folders {
+            folder.stop().await;
+        }
+        self.net.shut_down().await;
+    }
+}
+
+fn load_keys(home: &Home) -> Result<KeyFile, ApiError> {
+    let path = home.keys();
+    let Some(bytes) = read_private(&path)? else {
+        let keys = KeyFile { device: DeviceKey::from_seed(super::random()), folders: Vec::new() };
+        write_atomic(&path, &keys.encode())?;
+        return Ok(keys);
+    };
+    KeyFile::decode(&bytes).map_err(|error| {
+        ApiError::new(Class::Failed, "KEYS_DAMAGED", format!("the key file cannot be read: {error}"))
+            .at(path.display().to_string())
+            .next("put it back from a backup; each line of it is one key, in plain text")
+    })
+}
+
+fn copy_of(row: &KeyFileFolder) -> KeyFileFolder {
+    KeyFileFolder {
+        secret: row.secret.clone(),
+        path: row.path.clone(),
+        name: row.name.clone(),
+        root_id: row.root_id,
+        opening: row.opening.clone(),
+        created: row.created,
+    }
+}
+
+/// The path that some bytes of the key file name.
+pub(super) fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
+}
+
+fn rel_path(text: &str) -> Result<RelPath, ApiError> {
+    RelPath::parse(text.trim_end_matches('/').as_bytes()).map_err(|error| {
+        ApiError::new(Class::Usage, "BAD_PATH", format!("`{text}` is no path inside the folder: {error}"))
+            .next("give the path relative to the folder's root")
+    })
+}
+
+/// Something of ours failed.
+pub(super) fn broken(what: &str, error: &dyn std::error::Error) -> ApiError {
+    ApiError::new(Class::Failed, "SYSTEM", format!("{what} failed: {error}"))
+}
