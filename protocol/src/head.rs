@@ -4,6 +4,7 @@
 //! ever signed or verified after encoding it anew. Fields of newer versions are skipped.
 
 use bytes::Bytes;
+use keystore::{FolderId, FolderVerifier, HeadSigner};
 use minicbor::{Decoder, Encoder};
 
 use crate::state::Totals;
@@ -14,9 +15,6 @@ use crate::tree::{Encoded, Malformed, expect_array, fixed_bytes};
 pub const MAX_SIGNED_HEAD_BYTES: usize = 512;
 /// Put before the bytes of a head when they are signed, so that no other signature can pass for one.
 const SIGNED_AS: &[u8] = b"syncd head\0";
-
-/// What a folder is known by; public.
-pub type FolderId = [u8; 16];
 
 const FOLDER: u64 = 1;
 const CONTEXT: u64 = 2;
@@ -85,7 +83,7 @@ impl Head {
     }
 
     fn write(&self, to: &mut Encoder<Vec<u8>>) -> Encoded {
-        to.map(5)?.u64(FOLDER)?.bytes(&self.folder)?;
+        to.map(5)?.u64(FOLDER)?.bytes(&self.folder.0)?;
         to.u64(CONTEXT)?.bytes(&self.context.0)?;
         to.u64(ENTRIES)?.bytes(&self.entries.0)?;
         to.u64(FILES)?.u64(self.totals.files)?;
@@ -105,7 +103,7 @@ fn decode_fields(bytes: &[u8]) -> Result<Head, Malformed> {
         }
         previous = field;
         match field {
-            FOLDER => folder = Some(fixed_bytes(&mut from)?),
+            FOLDER => folder = Some(FolderId(fixed_bytes(&mut from)?)),
             CONTEXT => context = Some(NodeId(fixed_bytes(&mut from)?)),
             ENTRIES => entries = Some(NodeId(fixed_bytes(&mut from)?)),
             FILES => files = Some(from.u64()?),
@@ -126,28 +124,23 @@ fn decode_fields(bytes: &[u8]) -> Result<Head, Malformed> {
 }
 
 impl SignedHead {
-    /// Signs a head; `sign` is the folder's signer.
-    pub fn sign(head: &Head, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Self {
+    /// Signs a head as a writer of its folder.
+    pub fn sign(signer: &HeadSigner, head: &Head) -> Self {
         let bytes = head.encode();
-        let signature = sign(&signed_message(&bytes));
+        let signature = signer.sign(&signed_message(&bytes));
         Self { bytes, signature }
     }
 
-    /// Verifies the signature over the bytes as received, then reads the head; `verify` is the
-    /// folder's verifier.
-    pub fn open(
-        &self,
-        verify: impl FnOnce(&[u8], &[u8; 64]) -> bool,
-        folder: &FolderId,
-    ) -> Result<Head, HeadError> {
+    /// Verifies the signature over the bytes as received, then reads the head.
+    pub fn open(&self, verifier: &FolderVerifier, folder: FolderId) -> Result<Head, HeadError> {
         if self.bytes.len() > MAX_SIGNED_HEAD_BYTES {
             return Err(HeadError::TooLarge);
         }
-        if !verify(&signed_message(&self.bytes), &self.signature) {
+        if !verifier.verify(&signed_message(&self.bytes), &self.signature) {
             return Err(HeadError::Signature);
         }
         let head = Head::decode(&self.bytes)?;
-        if head.folder == *folder { Ok(head) } else { Err(HeadError::OtherFolder) }
+        if head.folder == folder { Ok(head) } else { Err(HeadError::OtherFolder) }
     }
 
     /// The address of the head.
@@ -189,38 +182,47 @@ fn signed_message(head: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use keystore::FolderSecret;
+
     use super::*;
 
     fn head() -> Head {
         Head {
-            folder: [1; 16],
+            folder: FolderId([1; 16]),
             context: NodeId([2; 32]),
             entries: NodeId([3; 32]),
             totals: Totals { files: 4, bytes: 500 },
         }
     }
 
-    /// No signature scheme, but one that depends on each byte.
-    fn sign(message: &[u8]) -> [u8; 64] {
-        let mut signature = [0; 64];
-        signature[..32].copy_from_slice(blake3::hash(message).as_bytes());
-        signature
-    }
-
-    fn verify(message: &[u8], signature: &[u8; 64]) -> bool {
-        sign(message) == *signature
+    fn folder() -> (HeadSigner, FolderVerifier) {
+        let secret = FolderSecret::new([5; 20]);
+        let opening = secret.opening().expect("a writer");
+        (secret.signer().expect("a writer"), secret.check_opening(&opening).expect("its own"))
     }
 
     #[test]
     fn a_signed_head_arrives_as_it_was_sent() {
-        let signed = SignedHead::sign(&head(), sign);
+        let (signer, verifier) = folder();
+        let signed = SignedHead::sign(&signer, &head());
         let arrived = SignedHead::decode(&signed.encode()).expect("whole");
         assert_eq!(arrived, signed);
-        assert_eq!(arrived.open(verify, &[1; 16]), Ok(head()));
+        assert_eq!(arrived.open(&verifier, head().folder), Ok(head()));
         assert!(signed.encode().len() < MAX_SIGNED_HEAD_BYTES / 2);
-        assert_eq!(arrived.open(verify, &[9; 16]), Err(HeadError::OtherFolder));
-        let forged = SignedHead { bytes: Head { folder: [9; 16], ..head() }.encode(), ..signed };
-        assert_eq!(forged.open(verify, &[9; 16]), Err(HeadError::Signature));
+    }
+
+    #[test]
+    fn a_head_that_was_changed_or_belongs_elsewhere_is_refused() {
+        let (signer, verifier) = folder();
+        let other = FolderId([9; 16]);
+        let signed = SignedHead::sign(&signer, &head());
+        assert_eq!(signed.open(&verifier, other), Err(HeadError::OtherFolder));
+        let bytes = Head { folder: other, ..head() }.encode();
+        let forged = SignedHead { bytes, ..signed };
+        assert_eq!(forged.open(&verifier, other), Err(HeadError::Signature));
+        let bytes = head().encode();
+        let bare = SignedHead { signature: signer.sign(&bytes), bytes };
+        assert_eq!(bare.open(&verifier, head().folder), Err(HeadError::Signature), "not signed as a head");
     }
 
     #[test]
@@ -232,7 +234,7 @@ mod tests {
         newer.push(0);
         assert_eq!(Head::decode(&newer), Err(Malformed::NotCanonical.into()));
         assert_eq!(Head::decode(&[0; 513]), Err(HeadError::TooLarge));
-        let encoded = SignedHead::sign(&head(), sign).encode();
+        let encoded = SignedHead::sign(&folder().0, &head()).encode();
         for end in 0..encoded.len() {
             assert!(SignedHead::decode(&encoded[..end]).is_err());
         }

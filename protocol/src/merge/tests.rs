@@ -125,16 +125,16 @@ proptest! {
         let store = MemoryNodes::new();
         let models = history(&steps);
         let [a, b, c] = [0, 1, 2].map(|n: usize| models[n].state(&store));
-        let join = |x: &State, y: &State| state_of(merge(&store, x, y).unwrap());
+        let join = |x: &State, y: &State| state_of(merge(&store, x, y).expect("whole"));
 
-        let ab = merge(&store, &a, &b).unwrap();
+        let ab = merge(&store, &a, &b).expect("whole");
         prop_assert_eq!(ab.changed, ab.entries != a.entries || ab.context != a.context);
         let ab = state_of(ab);
         prop_assert_eq!(&ab, &models[0].merge(&models[1]).state(&store));
         prop_assert_eq!(&ab, &join(&b, &a));
         prop_assert_eq!(join(&ab, &c), join(&a, &join(&b, &c)));
         prop_assert_eq!(&join(&a, &a), &a);
-        prop_assert!(!merge(&store, &ab, &b).unwrap().changed, "a dominated state changes nothing");
+        prop_assert!(!merge(&store, &ab, &b).expect("whole").changed, "a dominated state changes nothing");
     }
 }
 

@@ -44,17 +44,17 @@ proptest! {
         steps in prop::collection::vec(prop_oneof![changes(20, 10), changes(600, 200)], 1..6)
     ) {
         let store = MemoryNodes::new();
-        let mut root = Tree::<Entry>::empty(&store).unwrap();
+        let mut root = Tree::<Entry>::empty(&store).expect("whole");
         let mut model = Set::new();
         for step in steps {
             let edits = edits(&step);
             change(&mut model, &edits);
             let tree = Tree::<Entry>::new(&store, root);
-            let edited = tree.edit(edits).unwrap();
+            let edited = tree.edit(edits).expect("whole");
             root = edited.root;
             let tree = Tree::new(&store, root);
             prop_assert_eq!(root, naive_root(&model));
-            prop_assert_eq!(tree.count().unwrap(), model.len() as u64);
+            prop_assert_eq!(tree.count().expect("whole"), model.len() as u64);
             prop_assert_eq!(items(&tree), model.values().cloned().collect::<Vec<_>>());
             let all: BTreeSet<_> = reachable(&store, root).into_iter().collect();
             prop_assert!(edited.written.iter().all(|id| all.contains(id)), "a useless node was written");
@@ -72,7 +72,7 @@ proptest! {
         change(&mut a, &edits(&left));
         change(&mut b, &edits(&right));
         let found: Vec<_> =
-            tree(&store, &a).diff(&tree(&store, &b)).collect::<Result<_, _>>().unwrap();
+            tree(&store, &a).diff(&tree(&store, &b)).collect::<Result<_, _>>().expect("whole");
         prop_assert_eq!(found, naive_difference(&a, &b));
     }
 
@@ -85,10 +85,10 @@ proptest! {
         let tree = tree(&store, &model);
         let directory = path(&at);
         for directory in [None, Some(&directory)] {
-            prop_assert_eq!(tree.groups(directory).unwrap(), naive_groups(&model, directory));
+            prop_assert_eq!(tree.groups(directory).expect("whole"), naive_groups(&model, directory));
         }
         let below = model.keys().any(|key| key.path.is_below(Some(&directory)));
-        prop_assert_eq!(tree.any_below(&directory).unwrap(), below);
+        prop_assert_eq!(tree.any_below(&directory).expect("whole"), below);
     }
 }
 

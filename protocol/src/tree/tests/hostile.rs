@@ -188,7 +188,7 @@ proptest! {
         let store = MemoryNodes::new();
         let entries = set(entries);
         let tree = tree(&store, &entries);
-        let back: Vec<_> = tree.range(std::ops::Bound::Unbounded).collect::<Result<_, _>>().unwrap();
+        let back: Vec<_> = tree.range(std::ops::Bound::Unbounded).collect::<Result<_, _>>().expect("whole");
         prop_assert_eq!(back, entries.into_values().collect::<Vec<_>>());
         reachable(&store, tree.root()); // parses each node strictly
     }
@@ -207,7 +207,7 @@ proptest! {
         let at = at.index(bytes.len());
         if cut { bytes.truncate(at) } else { bytes[at] = byte }
         if let Ok(node) = Node::<Entry>::parse(&bytes) {
-            prop_assert_eq!(node.encode().unwrap().1, bytes);
+            prop_assert_eq!(node.encode().expect("whole").1, bytes);
         }
     }
 }
