@@ -5,9 +5,9 @@
 //! file is cut is a **wire format**: two devices that cut differently share nothing. What a list
 //! looks like is in [`crate::chunk_list`]; nothing here reads files.
 
-use crate::stand_in::ContentKey;
 use bytes::Bytes;
 use fastcdc::v2020::FastCDC;
+use keystore::ContentKey;
 use std::fmt;
 
 use crate::chunk_list::ListBuilder;
