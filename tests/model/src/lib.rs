@@ -10,6 +10,7 @@ pub mod naive;
 pub mod naive_device;
 pub mod real;
 pub mod rng;
+pub mod team;
 pub mod world;
 
 pub use device::{Apply, Device, Mind};

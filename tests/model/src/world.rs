@@ -129,8 +129,7 @@ impl World {
         device.dirty = false;
         let records = changed.iter().filter_map(|path| before.applied.get(path));
         let kept: BTreeSet<_> = records.flat_map(|record| record.shown.entries.clone()).collect();
-        let unchanged: Vec<_> =
-            before.disk.iter().filter(|(path, _)| !changed.contains(*path)).collect();
+        let unchanged: Vec<_> = before.disk.iter().filter(|(path, _)| !changed.contains(*path)).collect();
         for (key, entry) in &before.state.entries {
             let dropped = !device.state.entries.contains_key(key) && !kept.contains(key);
             if dropped && unchanged.iter().any(|(_, (content, _))| *content == entry.content) {

@@ -154,6 +154,7 @@ impl World {
         let mut metadata = self.metadata();
         metadata.mode = self.rng.below(3) as u16;
         let there = self.devices[n].disk.get_mut(&path).expect("it exists");
+        self.moved.insert(there.0.clone()); // as an edit, it beats a deletion that did not know of it
         if there.0.is_directory() {
             metadata.mtime = Timestamp::default();
         }
