@@ -226,6 +226,7 @@ impl<'a> Scan<'a> {
             found: !self.folder.trusted,
             content: seen.content.clone(),
             metadata: kept_metadata(seen),
+            extra: Default::default(),
         }
     }
 

@@ -164,6 +164,7 @@ mod tests {
             found: false,
             content: Content::Directory,
             metadata: Metadata { mtime, ..Metadata::default() },
+            extra: Default::default(),
         }
     }
 

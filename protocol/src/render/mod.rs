@@ -13,44 +13,28 @@ mod copy_name;
 
 use std::collections::BTreeMap;
 
+pub use crate::tree::{Entries, Group};
 pub use affected::{affected, totals_change};
 pub use copy_name::{MAX_TAG_DIGITS, MIN_TAG_DIGITS, copy_name, copy_path, has_mark};
 
-use crate::entry::{Content, Entry, EntryKey, Metadata};
+use crate::context::{Context, Label};
+use crate::entry::{Content, Entry, Metadata};
 use crate::path::RelPath;
 use crate::record::Shown;
 use crate::tree::TreeError;
 use crate::version::Origin;
-
-/// The entries of one state, by path.
-pub trait Entries {
-    /// The entries at `path`, by version, the oldest first.
-    fn at(&self, path: &RelPath) -> Result<Vec<Entry>, TreeError>;
-    /// Whether there is any entry strictly below `path`.
-    fn any_below(&self, path: &RelPath) -> Result<bool, TreeError>;
-    /// Whether there is an entry with this key.
-    fn contains(&self, key: &EntryKey) -> Result<bool, TreeError>;
-    /// One group for each name directly inside `directory` (`None` is the root) that has entries
-    /// at or below it, in order.
-    fn groups(&self, directory: Option<&RelPath>) -> Result<Vec<Group>, TreeError>;
-}
-
-/// What a state holds at one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Where.
-    pub path: RelPath,
-    /// The entries there, in any order.
-    pub entries: Vec<Entry>,
-    /// Whether there are entries strictly below.
-    pub below: bool,
-}
 
 /// The label that each origin has carried since its first commit, as it goes into names of copies.
 pub trait Labels {
     /// At most 32 bytes without `/`, parentheses and controls. An origin without one (no sound
     /// state has an entry of such) gets an empty one.
     fn label(&self, origin: &Origin) -> &str;
+}
+
+impl Labels for Context {
+    fn label(&self, origin: &Origin) -> &str {
+        self.label(*origin).map_or("", Label::as_str)
+    }
 }
 
 impl Group {

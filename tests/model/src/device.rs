@@ -7,6 +7,7 @@ use protocol::{Content, Metadata, Origin, Record, RelPath, Seen, Shown};
 
 use crate::naive::{ByNumber, State, merge, render};
 use crate::real::Set;
+use crate::trees;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,9 @@ pub enum Mind {
     Naive,
     /// The functions of `protocol`, each answer compared with the specification's.
     Real,
-    /// The same with metadata, of which the specification knows nothing.
+    /// The same over Merkle search trees; merges go through `protocol`, too.
+    RealTrees,
+    /// `Real` with metadata, of which the specification knows nothing.
     RealWithMetadata,
 }
 
@@ -124,13 +127,16 @@ impl Device {
     pub fn scan(&mut self) {
         match self.mind {
             Mind::Naive => self.naive_scan(),
-            Mind::Real | Mind::RealWithMetadata => self.real_scan(),
+            _ => self.real_scan(),
         }
     }
 
     /// Merge only. No commit.
     pub fn receive(&mut self, state: &State) {
         let merged = merge(&self.state, state);
+        if self.mind == Mind::RealTrees {
+            trees::check_merge(&self.state, state, &merged);
+        }
         self.set_state(merged);
     }
 

@@ -11,6 +11,7 @@ pub mod naive_device;
 pub mod real;
 pub mod rng;
 pub mod team;
+pub mod trees;
 pub mod world;
 
 pub use device::{Apply, Device, Mind};

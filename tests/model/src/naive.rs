@@ -71,7 +71,8 @@ pub fn commit(
     let mut new = Vec::new();
     for (path, (content, metadata)) in put {
         let (content, metadata) = (content.clone(), metadata.clone());
-        let entry = Entry { path: path.clone(), version, found, content, metadata };
+        let entry =
+            Entry { path: path.clone(), version, found, content, metadata, extra: Default::default() };
         next.entries.insert(entry.key(), entry.clone());
         new.push(entry);
     }

@@ -12,6 +12,7 @@ use protocol::{ContentId, Entry, EntryKey, Record, Records, RelPath, Shown, Stat
 use crate::device::{Device, Mind};
 use crate::naive::{ByNumber, State, render};
 use crate::naive_device::same;
+use crate::trees::{self, Grove};
 
 /// Entries in memory.
 pub struct Set<'a>(pub &'a BTreeMap<EntryKey, Entry>);
@@ -88,9 +89,10 @@ impl Device {
         let observations = self.observe();
         let (entries, applied) = (self.state.entries.clone(), self.applied.clone());
         let version = Version { seq: self.state.next_seq(), origin: self.origin };
+        let (set, grove) = (Set(&entries), Grove::new(self.mind, &self.state));
         let folder = Folder {
-            entries: &Set(&entries),
-            labels: &ByNumber,
+            entries: grove.entries(&set),
+            labels: grove.labels(),
             records: &Applied(&applied),
             version,
             writer: self.writer,
@@ -103,16 +105,18 @@ impl Device {
             self.pending.insert(path);
         }
         if let Some(draft) = scanned.commit {
+            let planted = grove.commit(&draft);
             let mut state = self.state.clone();
             state.context.insert(draft.version.origin, draft.version.seq);
             for key in &draft.removed {
                 assert!(state.entries.remove(key).is_some(), "removed what is not there");
             }
             state.entries.extend(draft.put.into_iter().map(|entry| (entry.key(), entry)));
+            assert!(planted.is_none_or(|root| root == trees::root(&state)), "another root after a commit");
             self.set_state(state);
         }
         self.trusted |= self.writer;
-        if self.mind == Mind::Real {
+        if self.mind != Mind::RealWithMetadata {
             oracle.naive_scan();
             assert_eq!(self.state, oracle.state, "another state after a scan");
             assert!(self.applied.keys().eq(oracle.applied.keys()), "other records after a scan");
@@ -182,7 +186,8 @@ impl Device {
     pub(crate) fn real_queue(&mut self, stuck: &BTreeSet<RelPath>) -> VecDeque<(RelPath, Option<Shown>)> {
         let (entries, records) = (Set(&self.state.entries), Applied(&self.applied));
         let want = self.rendering();
-        let mut renderer = Renderer::new(&entries, &ByNumber);
+        let grove = Grove::new(self.mind, &self.state);
+        let mut renderer = Renderer::new(grove.entries(&entries), grove.labels());
         let mut wants = Vec::new();
         for path in self.pending.iter().filter(|path| !stuck.contains(path)) {
             let wanted = renderer.path(path).expect("nothing fails in memory");
@@ -190,7 +195,7 @@ impl Device {
             wants.push((path.clone(), wanted));
         }
         let is_touched = |path: &RelPath| !self.untouched(path);
-        let view = View { entries: &entries, records: &records, is_touched: &is_touched };
+        let view = View { entries: grove.entries(&entries), records: &records, is_touched: &is_touched };
         let plan = plan(&view, wants, &|_| false).expect("nothing fails in memory");
         for path in want.keys().chain(self.applied.keys()) {
             let record = self.applied.get(path).map(|record| &record.shown);

@@ -26,15 +26,20 @@ fn live(mind: Mind, first: u64, count: u64) {
 
 #[test]
 fn the_specification_holds() {
-    live(Mind::Naive, 0, 150);
+    live(Mind::Naive, 0, 60);
 }
 
 #[test]
 fn the_real_functions_do_what_the_specification_does() {
-    live(Mind::Real, 0, 150);
+    live(Mind::Real, 0, 100);
+}
+
+#[test]
+fn trees_and_their_merges_do_what_sets_do() {
+    live(Mind::RealTrees, 1000, 25);
 }
 
 #[test]
 fn changes_of_metadata_alone_travel_and_make_no_conflict() {
-    live(Mind::RealWithMetadata, 0, 150);
+    live(Mind::RealWithMetadata, 0, 60);
 }
