@@ -20,6 +20,7 @@ pub mod frame;
 pub mod head;
 pub mod merge;
 pub mod message;
+mod overlay;
 pub mod path;
 pub mod plan;
 pub mod record;

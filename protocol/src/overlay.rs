@@ -1,0 +1,133 @@
+//! Records as they will be once what has been noted so far is in the database.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::entry::{ContentId, EntryKey};
+use crate::path::RelPath;
+use crate::record::{Record, Stat};
+use crate::store::{Records, StoreError};
+
+type InDirectory = (Option<RelPath>, Vec<(RelPath, Record)>);
+
+/// Records, and on top of them what was noted since.
+pub(crate) struct Overlay<'a> {
+    below: &'a dyn Records,
+    noted: BTreeMap<RelPath, Option<Record>>,
+    /// Those of `noted` that [`Records::copies`] is about, by directory.
+    noted_copies: BTreeMap<Option<RelPath>, BTreeMap<RelPath, Record>>,
+    /// The last answer of `below`: paths are looked at directory by directory.
+    copies_below: RefCell<Option<InDirectory>>,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(below: &'a dyn Records) -> Self {
+        let copies_below = RefCell::new(None);
+        Self { below, noted: BTreeMap::new(), noted_copies: BTreeMap::new(), copies_below }
+    }
+
+    pub(crate) fn note(&mut self, path: &RelPath, record: Option<Record>) {
+        let copies = self.noted_copies.entry(path.parent()).or_default();
+        match &record {
+            Some(record) if is_copy(path, record) => drop(copies.insert(path.clone(), record.clone())),
+            _ => drop(copies.remove(path)),
+        }
+        self.noted.insert(path.clone(), record);
+    }
+
+    pub(crate) fn into_notes(self) -> Vec<(RelPath, Option<Record>)> {
+        self.noted.into_iter().collect()
+    }
+
+    fn hides(&self, path: &RelPath) -> bool {
+        self.noted.contains_key(path)
+    }
+
+    fn children_noted(&self, directory: Option<&RelPath>) -> Vec<(RelPath, Record)> {
+        self.range_below(directory)
+            .filter(|(path, _)| path.parent().as_ref() == directory)
+            .filter_map(|(path, record)| Some((path.clone(), record.clone()?)))
+            .collect()
+    }
+
+    fn range_below(&self, directory: Option<&RelPath>) -> impl Iterator<Item = (&RelPath, &Option<Record>)> {
+        let from = directory.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.noted.range((from, Bound::Unbounded));
+        let directory = directory.cloned();
+        range.take_while(move |(path, _)| path.is_below(directory.as_ref()))
+    }
+}
+
+/// Whether the record stands for several entries, or for one of another path.
+fn is_copy(path: &RelPath, record: &Record) -> bool {
+    let entries = &record.shown.entries;
+    entries.len() > 1 || entries.iter().any(|key| key.path != *path)
+}
+
+/// The paths whose records name this entry: its own, and copies beside it; never others, because
+/// copies do not leave their directory.
+pub(crate) fn paths_of(records: &dyn Records, key: &EntryKey) -> Result<Vec<RelPath>, StoreError> {
+    let names_it = |record: &Record| record.shown.entries.binary_search(key).is_ok();
+    let mut paths = Vec::new();
+    if records.record(&key.path)?.as_ref().is_some_and(names_it) {
+        paths.push(key.path.clone());
+    }
+    for (path, record) in records.copies(key.path.parent().as_ref())? {
+        if path != key.path && names_it(&record) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+impl Records for Overlay<'_> {
+    fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
+        match self.noted.get(path) {
+            Some(noted) => Ok(noted.clone()),
+            None => self.below.record(path),
+        }
+    }
+
+    fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        let mut children = self.below.children(directory)?;
+        children.retain(|(path, _)| !self.hides(path));
+        children.extend(self.children_noted(directory));
+        children.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(children)
+    }
+
+    fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        let mut cached = self.copies_below.borrow_mut();
+        let below = match cached.take() {
+            Some(kept) if kept.0.as_ref() == directory => kept,
+            _ => (directory.cloned(), self.below.copies(directory)?),
+        };
+        let below = &cached.insert(below).1;
+        let mut copies: Vec<_> = below.iter().filter(|(path, _)| !self.hides(path)).cloned().collect();
+        if let Some(noted) = self.noted_copies.get(&directory.cloned()) {
+            copies.extend(noted.iter().map(|(path, record)| (path.clone(), record.clone())));
+        }
+        copies.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(copies)
+    }
+
+    fn any_below(&self, path: &RelPath) -> Result<bool, StoreError> {
+        if self.range_below(Some(path)).any(|(_, record)| record.is_some()) {
+            return Ok(true);
+        }
+        if !self.below.any_below(path)? {
+            return Ok(false);
+        }
+        // A removed directory was empty when it was removed, so direct children tell.
+        Ok(self.below.children(Some(path))?.iter().any(|(child, _)| !self.hides(child)))
+    }
+
+    fn with_content(&self, id: &ContentId, limit: usize) -> Result<Vec<RelPath>, StoreError> {
+        self.below.with_content(id, limit)
+    }
+
+    fn with_stat(&self, stat: &Stat) -> Result<Vec<RelPath>, StoreError> {
+        self.below.with_stat(stat)
+    }
+}
