@@ -10,9 +10,11 @@
 
 mod build;
 mod node;
+mod pull;
 mod read;
 
 pub use build::ListBuilder;
+pub use pull::{ExpectedList, ListNodes};
 pub use node::{ChunkRef, ListNode, MAX_LEVEL, MAX_NODE_ITEMS, MIN_NODE_ITEMS, NodeError, Part, parse_node};
 pub use read::{ChunkList, ListError, Located};
 

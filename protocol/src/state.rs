@@ -29,6 +29,14 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+impl Totals {
+    /// These totals after a change of so many files and bytes.
+    #[must_use]
+    pub fn changed(self, (files, bytes): (i64, i64)) -> Self {
+        Self { files: self.files.saturating_add_signed(files), bytes: self.bytes.saturating_add_signed(bytes) }
+    }
+}
+
 impl State {
     /// The state of a folder in which nothing has happened; saves its two nodes.
     pub fn empty(store: &dyn NodeStore) -> Result<Self, TreeError> {

@@ -193,9 +193,9 @@ impl<S: FolderStore> Engine<S> {
         let edited = self.tree(old.entries).edit(edits.iter().cloned())?;
         let applied =
             if self.applied == old.entries { edited.root } else { self.tree(self.applied).edit(edits)?.root };
-        let mut context = old.context.clone();
-        context.put(draft.version, &self.identity.label);
-        let context_root = context.save(&self.store)?;
+        let Version { seq, origin } = draft.version;
+        let context = old.context.with(origin, self.identity.label.clone(), seq);
+        let context_root = context.save_after(&self.store, &old.context, old.context_root)?;
         let (before, after) = (self.tree(old.entries), self.tree(edited.root));
         let affected = render::affected(&before, &after, &context, changed)?;
         let totals = old.totals.changed(render::totals_change(&before, &after, &context, &affected)?);

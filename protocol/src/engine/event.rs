@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use std::time::Duration;
 
-use keystore::{Capability, DeviceId, Opening};
+use keystore::{DeviceId, FolderVerifier};
 
 use crate::commit::Observation;
 use crate::entry::ContentId;
 use crate::message::Message;
 use crate::path::RelPath;
 use crate::record::{Record, Seen, Shown};
-use crate::scheduler::ChunkRef;
+use crate::message::ChunkWanted;
 use crate::store::NodeId;
 
 /// Names a request until its answer.
@@ -31,16 +31,11 @@ pub enum Event {
     /// The scan has ended; `Err` discards what is not committed yet.
     ScanEnded(Result<(), Hold>),
     /// A peer has proved the folder's key.
-    Joined {
-        /// Who.
-        peer: DeviceId,
-        /// What it says that it may do; only signatures count.
-        capability: Capability,
-    },
+    Joined(DeviceId),
     /// A peer has gone.
     Left(DeviceId),
-    /// A peer told us the verifying key, checked against ours.
-    Opened(Opening),
+    /// A peer told a reader the verifying key, and it was checked against the secret.
+    Opened(FolderVerifier),
     /// News from a peer.
     Message(DeviceId, Message),
     /// Answer to [`Effect::FetchNodes`], in its order; `None`: the peer has it no more. `Err`: the
@@ -49,11 +44,11 @@ pub enum Event {
     /// Answer to [`Effect::Prepare`]: what is staged and what is missing.
     Prepared(Vec<Prepared>),
     /// Part of the answer to [`Effect::FetchChunks`]: these were verified and written.
-    Arrived(Ticket, Vec<ChunkRef>),
+    Arrived(Ticket, Vec<ChunkWanted>),
     /// Part of the answer: the peer has these no more.
-    Gone(Ticket, Vec<ChunkRef>),
+    Gone(Ticket, Vec<ChunkWanted>),
     /// Part of the answer: these did not verify.
-    Bad(Ticket, Vec<ChunkRef>),
+    Bad(Ticket, Vec<ChunkWanted>),
     /// The answer has ended; whatever was asked for and has not come is open again.
     FetchEnded(Ticket),
     /// Answer to [`Effect::Apply`], in its order.
@@ -104,7 +99,7 @@ pub enum Effect {
     /// Open or make staged files, from what is on this disk already.
     Prepare(Vec<Prepare>),
     /// Ask a peer for chunks, verify them and write them to their staged files.
-    FetchChunks(Ticket, DeviceId, Vec<ChunkRef>),
+    FetchChunks(Ticket, DeviceId, Vec<ChunkWanted>),
     /// Nobody waits for this staged content any more.
     Forget(Vec<ContentId>),
     /// Change the disk.
@@ -143,7 +138,7 @@ pub struct Prepared {
     /// Which.
     pub content: ContentId,
     /// What the network has to bring; none: it is complete. `Err`: it cannot be staged here.
-    pub missing: Result<Vec<ChunkRef>, String>,
+    pub missing: Result<Vec<ChunkWanted>, String>,
 }
 
 /// One change of the disk.

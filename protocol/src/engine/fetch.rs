@@ -112,12 +112,6 @@ impl NodeFetch {
         }
     }
 
-    /// A node came from elsewhere.
-    pub(super) fn drop_wish(&mut self, id: &NodeId) {
-        self.waiting.retain(|waiting| waiting != id);
-        self.refused.remove(id);
-    }
-
     /// Whether nothing is on its way and nobody of `peers` can be asked for what waits.
     pub(super) fn is_stuck(&self, peers: &[DeviceId]) -> bool {
         self.asked.is_empty()

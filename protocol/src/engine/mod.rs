@@ -36,6 +36,7 @@ use crate::version::Origin;
 pub use event::{
     Command, Effect, Event, Hold, Noticed, Op, Outcome, Prepare, Prepared, Scan, Settings, Source, Ticket,
 };
+use store::Edits;
 pub use store::{Changes, FolderStore, Reason, Saved, Unapplied};
 
 /// Who we are in a folder.
@@ -94,7 +95,6 @@ pub enum Activity {
 /// A peer, as the engine sees it.
 #[derive(Debug, Clone)]
 struct Peer {
-    capability: Capability,
     /// The entries and context of the newest head that it has told us.
     head: Option<(NodeId, NodeId)>,
     /// The entries root that it has all content of.
@@ -230,12 +230,12 @@ impl<S: FolderStore> Engine<S> {
             Event::Noticed(noticed) => self.dirty.add(now, noticed),
             Event::Scanned { observations, unsynced } => self.on_scanned(now, observations, unsynced)?,
             Event::ScanEnded(result) => self.on_scan_ended(now, result)?,
-            Event::Joined { peer, capability } => self.on_joined(peer, capability),
-            Event::Left(peer) => self.on_left(now, peer),
-            Event::Opened(opening) => self.on_opened(&opening),
-            Event::Message(peer, message) => self.on_message(now, peer, message)?,
-            Event::Nodes(ticket, answer) => self.on_nodes(now, ticket, answer)?,
-            Event::Prepared(prepared) => self.on_prepared(now, prepared)?,
+            Event::Joined(peer) => self.on_joined(peer),
+            Event::Left(peer) => self.on_left(peer),
+            Event::Opened(verifier) => self.on_opened(verifier),
+            Event::Message(peer, message) => self.on_message(peer, message)?,
+            Event::Nodes(ticket, answer) => self.on_nodes(ticket, answer)?,
+            Event::Prepared(prepared) => self.on_prepared(prepared)?,
             Event::Arrived(ticket, chunks) => self.on_arrived(now, ticket, &chunks),
             Event::Gone(ticket, chunks) => self.on_gone(now, ticket, &chunks),
             Event::Bad(ticket, chunks) => self.on_bad(now, ticket, &chunks),
@@ -254,7 +254,7 @@ impl<S: FolderStore> Engine<S> {
     fn advance(&mut self, now: Duration) -> Result<(), EngineError> {
         self.advance_scan(now)?;
         self.advance_revert();
-        self.advance_pulls(now)?;
+        self.advance_pulls()?;
         self.advance_step(now)?;
         self.advance_fetch(now);
         Ok(())
@@ -267,11 +267,11 @@ impl<S: FolderStore> Engine<S> {
 
     /// When to call [`handle`](Self::handle) with [`Event::Tick`] at the latest; `None`: not before
     /// something happens.
-    pub fn wake_at(&self) -> Option<Duration> {
+    pub fn wake_at(&self, now: Duration) -> Option<Duration> {
         [
             self.first_head_by.filter(|_| self.busy == Busy::No),
             self.dirty.due().filter(|_| self.busy == Busy::No && self.may_scan_soon()),
-            self.staging.wake_at(),
+            self.staging.wake_at(now),
             self.step.retry_at().filter(|_| self.busy == Busy::No),
         ]
         .into_iter()
@@ -399,8 +399,8 @@ impl<S: FolderStore> Engine<S> {
 
 /// Peers.
 impl<S: FolderStore> Engine<S> {
-    fn on_joined(&mut self, peer: DeviceId, capability: Capability) {
-        self.peers.insert(peer, Peer { capability, head: None, complete: None, told: None });
+    fn on_joined(&mut self, peer: DeviceId) {
+        self.peers.insert(peer, Peer { head: None, complete: None, told: None });
         self.staging.add_peer(peer);
         self.tell(peer, &[]);
         if let Some(entries) = self.complete.filter(|complete| *complete == self.state.entries) {
@@ -415,25 +415,25 @@ impl<S: FolderStore> Engine<S> {
         self.revisit.extend(lacking.map(|(path, _)| path.clone()));
     }
 
-    fn on_left(&mut self, now: Duration, peer: DeviceId) {
+    fn on_left(&mut self, peer: DeviceId) {
         self.peers.remove(&peer);
         self.pulls.forget_peer(&peer);
-        self.staging.remove_peer(now, &peer);
+        self.staging.remove_peer(&peer);
     }
 
-    fn on_opened(&mut self, opening: &keystore::Opening) {
+    fn on_opened(&mut self, verifier: FolderVerifier) {
         if self.identity.verifier.is_none() {
-            self.identity.verifier = opening.verifier();
+            self.identity.verifier = Some(verifier);
         }
     }
 
-    fn on_message(&mut self, now: Duration, peer: DeviceId, message: Message) -> Result<(), EngineError> {
+    fn on_message(&mut self, peer: DeviceId, message: Message) -> Result<(), EngineError> {
         if !self.peers.contains_key(&peer) {
             return Ok(());
         }
         match message {
-            Message::Heads { heads } => self.on_heads(now, peer, heads, Vec::new())?,
-            Message::NewHead { head, nodes } => self.on_heads(now, peer, vec![head], nodes)?,
+            Message::Heads { heads } => self.on_heads(peer, heads, Vec::new())?,
+            Message::NewHead { head, nodes } => self.on_heads(peer, vec![head], nodes)?,
             Message::Complete { entries } => {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.complete = Some(entries);

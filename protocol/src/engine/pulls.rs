@@ -5,7 +5,6 @@
 //! context raised. One head is fetched at a time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
 use keystore::DeviceId;
@@ -18,7 +17,8 @@ use crate::merge::{MergeError, merge};
 use crate::render;
 use crate::state::{State, Totals};
 use crate::store::NodeId;
-use crate::tree::{ContextItem, Pull, PullError};
+use crate::context::ContextItem;
+use crate::tree::{ItemNodes, Pull, PullError};
 use crate::Entry;
 
 /// Heads that wait to be fetched, for all peers together; beyond that the oldest is dropped (its
@@ -48,8 +48,8 @@ struct Active {
 }
 
 enum Phase {
-    Context(Pull<ContextItem>),
-    Entries(Context, Pull<Entry>),
+    Context(Pull<ItemNodes<ContextItem>>),
+    Entries(Context, Pull<ItemNodes<Entry>>),
 }
 
 impl Pulls {
@@ -90,7 +90,6 @@ impl Pulls {
 impl<S: FolderStore> Engine<S> {
     pub(super) fn on_heads(
         &mut self,
-        now: Duration,
         peer: DeviceId,
         heads: Vec<SignedHead>,
         nodes: Vec<Bytes>,
@@ -111,17 +110,16 @@ impl<S: FolderStore> Engine<S> {
                 self.pulls.want(Wanted { signed, head, peers, pushed: pushed.clone() });
             }
         }
-        self.advance_pulls(now)
+        self.advance_pulls()
     }
 
     pub(super) fn on_nodes(
         &mut self,
-        now: Duration,
         ticket: Ticket,
         answer: Result<Vec<Option<Bytes>>, ()>,
     ) -> Result<(), EngineError> {
         let Some(active) = self.pulls.active.as_mut().filter(|active| active.fetch.has(ticket)) else {
-            return self.on_list_nodes(now, ticket, answer);
+            return self.on_list_nodes(ticket, answer);
         };
         let answer = active.fetch.answer(ticket, answer);
         for (_, bytes) in answer.arrived {
@@ -144,7 +142,7 @@ impl<S: FolderStore> Engine<S> {
         Ok(())
     }
 
-    pub(super) fn advance_pulls(&mut self, now: Duration) -> Result<(), EngineError> {
+    pub(super) fn advance_pulls(&mut self) -> Result<(), EngineError> {
         while let Some(mut active) = self.pulls.active.take().or_else(|| self.pulls.start_next()) {
             match active.request(&self.store) {
                 Err(error) => {
@@ -158,7 +156,7 @@ impl<S: FolderStore> Engine<S> {
                 }
                 Ok(true) => {}
             }
-            if let Some(next) = self.finish_phase(now, active)? {
+            if let Some(next) = self.finish_phase(active)? {
                 self.pulls.active = Some(next);
             }
         }
@@ -181,7 +179,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// All nodes of a phase are here.
-    fn finish_phase(&mut self, now: Duration, active: Active) -> Result<Option<Active>, EngineError> {
+    fn finish_phase(&mut self, active: Active) -> Result<Option<Active>, EngineError> {
         let Active { wanted, phase, .. } = active;
         match phase {
             Phase::Context(pull) => {
@@ -197,7 +195,7 @@ impl<S: FolderStore> Engine<S> {
                     self.check_fork(&wanted, &context);
                     return Ok(None);
                 }
-                let phase = Phase::Entries(context, Pull::new(wanted.head.entries));
+                let phase = Phase::Entries(context, Pull::new(wanted.head.entries, None));
                 Ok(Some(Active { wanted, phase, fetch: NodeFetch::default() }))
             }
             Phase::Entries(context, pull) => {
@@ -205,7 +203,7 @@ impl<S: FolderStore> Engine<S> {
                     self.refuse_pull(wanted.peers.first().copied(), error)?;
                     return Ok(None);
                 }
-                self.merge_in(now, &wanted, context)?;
+                self.merge_in(&wanted, context)?;
                 Ok(None)
             }
         }
@@ -223,7 +221,7 @@ impl<S: FolderStore> Engine<S> {
         self.effects.extend(peers.iter().map(|peer| Effect::Drop(*peer, why)));
     }
 
-    fn merge_in(&mut self, now: Duration, wanted: &Wanted, context: Context) -> Result<(), EngineError> {
+    fn merge_in(&mut self, wanted: &Wanted, context: Context) -> Result<(), EngineError> {
         let theirs = State {
             context,
             context_root: wanted.head.context,
@@ -238,7 +236,7 @@ impl<S: FolderStore> Engine<S> {
                 return Ok(());
             }
         };
-        let context_root = merged.context.save(&self.store)?;
+        let context_root = merged.context_root;
         let totals = self.totals_of(&merged.context, context_root, merged.entries, &theirs)?;
         let before = self.told;
         self.state = State { context: merged.context, context_root, entries: merged.entries, totals };
@@ -254,7 +252,6 @@ impl<S: FolderStore> Engine<S> {
         self.store.keep(&changes)?;
         let pushed: Vec<_> = wanted.pushed.values().cloned().collect();
         self.announce(before, &pushed);
-        self.note_arrival(now);
         Ok(())
     }
 
@@ -328,7 +325,7 @@ impl<S: FolderStore> Engine<S> {
 impl Pulls {
     fn start_next(&mut self) -> Option<Active> {
         let wanted = self.waiting.pop_front()?;
-        let phase = Phase::Context(Pull::new(wanted.head.context));
+        let phase = Phase::Context(Pull::new(wanted.head.context, None));
         Some(Active { wanted, phase, fetch: NodeFetch::default() })
     }
 }

@@ -4,7 +4,7 @@
 //! then [`Effect::Prepare`] (reuse what is here), then the scheduler, then it is ready. A content
 //! that nobody can serve for [`PATIENCE`] is given up, so that one file holds up nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +12,11 @@ use keystore::DeviceId;
 
 use super::fetch::NodeFetch;
 use super::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Ticket};
-use crate::chunk::MIN_CHUNKED_BYTES;
-use crate::chunk_list::ChunkListKind;
+use crate::chunk::MIN_CHUNK_BYTES;
+use crate::chunk_list::{ExpectedList, ListNodes};
 use crate::entry::ContentId;
-use crate::scheduler::{ChunkRef, Scheduler};
+use crate::message::ChunkWanted;
+use crate::scheduler::{Availability, Limits, PeerKey, RequestId, Scheduler};
 use crate::store::NodeId;
 use crate::tree::{Pull, PullError};
 
@@ -23,13 +24,13 @@ use crate::tree::{Pull, PullError};
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The contents of the running step.
-#[derive(Default)]
 pub(super) struct Staging {
     contents: BTreeMap<ContentId, Content>,
     lists: NodeFetch,
     scheduler: Scheduler,
-    requests: BTreeMap<Ticket, DeviceId>,
-    peers: BTreeSet<DeviceId>,
+    requests: BTreeMap<Ticket, (RequestId, DeviceId)>,
+    peers: BTreeMap<DeviceId, PeerKey>,
+    last_key: u64,
     /// Since when chunk lists have had nobody who serves them.
     stuck_since: Option<Duration>,
 }
@@ -40,7 +41,7 @@ struct Content {
 }
 
 enum Progress {
-    List(Pull<ChunkListKind>),
+    List(Pull<ListNodes>),
     Preparing,
     Fetching(BTreeMap<u64, u32>),
     Ready,
@@ -56,12 +57,29 @@ pub(super) enum Failure {
     Disk(String),
 }
 
+/// A first guess at a round trip, until the connection has measured it.
+const FIRST_RTT: Duration = Duration::from_millis(50);
+
+impl Default for Staging {
+    fn default() -> Self {
+        Self {
+            contents: BTreeMap::new(),
+            lists: NodeFetch::default(),
+            scheduler: Scheduler::new(Limits::default()),
+            requests: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            last_key: 0,
+            stuck_since: None,
+        }
+    }
+}
+
 impl Staging {
     /// Wants a content, unless it is wanted already.
     pub(super) fn want(&mut self, wish: Prepare) {
-        let long = wish.size > MIN_CHUNKED_BYTES;
+        let long = wish.size > MIN_CHUNK_BYTES as u64;
         let progress = if long {
-            Progress::List(Pull::list(NodeId(wish.content.0), wish.size))
+            Progress::List(Pull::new(NodeId(wish.content.0), ExpectedList::File(wish.size)))
         } else {
             Progress::Preparing
         };
@@ -109,38 +127,54 @@ impl Staging {
     /// Forgets everything; answers what had been wanted.
     pub(super) fn clear(&mut self) -> Vec<ContentId> {
         for content in self.contents.keys() {
-            self.scheduler.forget(content);
+            self.scheduler.forget(*content);
         }
         self.lists = NodeFetch::default();
         std::mem::take(&mut self.contents).into_keys().collect()
     }
 
     pub(super) fn add_peer(&mut self, peer: DeviceId) {
-        self.peers.insert(peer);
-        self.scheduler.add_peer(peer);
+        self.last_key += 1;
+        let key = PeerKey(self.last_key);
+        self.peers.insert(peer, key);
+        self.scheduler.add_peer(key, Availability::Perhaps, FIRST_RTT);
     }
 
-    pub(super) fn remove_peer(&mut self, now: Duration, peer: &DeviceId) {
-        self.peers.remove(peer);
+    pub(super) fn remove_peer(&mut self, peer: &DeviceId) {
         self.lists.forget_peer(peer);
-        self.scheduler.remove_peer(now, peer);
-        self.requests.retain(|_, p| p != peer);
+        if let Some(key) = self.peers.remove(peer) {
+            self.scheduler.remove_peer(key);
+        }
+        self.requests.retain(|_, (_, asked)| asked != peer);
     }
 
     pub(super) fn peer_is_complete(&mut self, peer: DeviceId) {
-        self.scheduler.set_complete(&peer, true);
+        if let Some(key) = self.peers.get(&peer) {
+            self.scheduler.set_availability(*key, Availability::Everything);
+        }
     }
 
     pub(super) fn forget_source(&mut self, peer: &DeviceId, content: &ContentId) {
-        self.scheduler.set_lacking(peer, content);
+        if let Some(key) = self.peers.get(peer) {
+            self.scheduler.content_gone(*key, *content);
+        }
     }
 
-    pub(super) fn wake_at(&self) -> Option<Duration> {
+    pub(super) fn wake_at(&self, now: Duration) -> Option<Duration> {
         let lists = self.stuck_since.map(|since| since + PATIENCE);
-        [lists, self.scheduler.wake_at()].into_iter().flatten().min()
+        [lists, self.scheduler.poll_timeout(now)].into_iter().flatten().min()
     }
 
-    fn done(&mut self, chunk: &ChunkRef) {
+    /// Who a peer of the scheduler is.
+    fn device(&self, key: PeerKey) -> Option<DeviceId> {
+        self.peers.iter().find(|(_, known)| **known == key).map(|(device, _)| *device)
+    }
+
+    fn request(&self, ticket: Ticket) -> Option<RequestId> {
+        self.requests.get(&ticket).map(|(request, _)| *request)
+    }
+
+    fn done(&mut self, chunk: &ChunkWanted) {
         let Some(content) = self.contents.get_mut(&chunk.content) else { return };
         if let Progress::Fetching(missing) = &mut content.progress {
             missing.remove(&chunk.number);
@@ -165,14 +199,16 @@ impl<S: FolderStore> Engine<S> {
     /// Asks for what the contents of the step need next.
     pub(super) fn advance_fetch(&mut self, now: Duration) {
         self.fetch_lists(now);
+        let late = self.staging.scheduler.handle_timeout(now);
+        self.staging.requests.retain(|_, (request, _)| !late.contains(request));
         while let Some(assignment) = self.staging.scheduler.poll_request(now) {
+            let Some(peer) = self.staging.device(assignment.peer) else { continue };
             let ticket = self.ticket();
-            self.staging.requests.insert(ticket, assignment.peer);
-            self.staging.scheduler.name_request(assignment.request, ticket);
-            self.effects.push_back(Effect::FetchChunks(ticket, assignment.peer, assignment.refs));
+            self.staging.requests.insert(ticket, (assignment.request, peer));
+            self.effects.push_back(Effect::FetchChunks(ticket, peer, assignment.refs));
         }
         for content in self.staging.scheduler.unservable(now) {
-            self.staging.scheduler.forget(&content);
+            self.staging.scheduler.forget(content);
             if let Some(content) = self.staging.contents.get_mut(&content) {
                 content.progress = Progress::Failed(Failure::Nobody);
             }
@@ -201,7 +237,9 @@ impl<S: FolderStore> Engine<S> {
         for id in ready {
             let Some(content) = self.staging.contents.get_mut(&id) else { continue };
             if let Progress::List(pull) = std::mem::replace(&mut content.progress, Progress::Preparing) {
-                pull.finish(&self.store).map_err(crate::tree::TreeError::from)?;
+                if let Err(PullError::Store(error)) = pull.finish(&self.store) {
+                    return Err(error.into());
+                }
             }
             wishes.push(content.wish.clone());
         }
@@ -222,7 +260,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     fn fetch_lists(&mut self, now: Duration) {
-        let peers: Vec<_> = self.staging.peers.iter().copied().collect();
+        let peers: Vec<_> = self.staging.peers.keys().copied().collect();
         let tickets = &mut self.tickets;
         while let Some((ticket, peer, ids)) = self.staging.lists.poll(&peers, || {
             *tickets += 1;
@@ -240,7 +278,6 @@ impl<S: FolderStore> Engine<S> {
     /// Nodes of chunk lists. A node can belong to several lists, so each pull is offered it.
     pub(super) fn on_list_nodes(
         &mut self,
-        _now: Duration,
         ticket: Ticket,
         answer: Result<Vec<Option<Bytes>>, ()>,
     ) -> Result<(), EngineError> {
@@ -266,41 +303,55 @@ impl<S: FolderStore> Engine<S> {
         self.prepare()
     }
 
-    pub(super) fn on_prepared(&mut self, now: Duration, prepared: Vec<Prepared>) -> Result<(), EngineError> {
+    pub(super) fn on_prepared(&mut self, prepared: Vec<Prepared>) -> Result<(), EngineError> {
         for Prepared { content, missing } in prepared {
             let Some(known) = self.staging.contents.get_mut(&content) else { continue };
             known.progress = match missing {
                 Err(message) => Progress::Failed(Failure::Disk(message)),
                 Ok(missing) if missing.is_empty() => Progress::Ready,
                 Ok(missing) => {
-                    self.staging.scheduler.want(now, content, &missing);
-                    Progress::Fetching(missing.iter().map(|chunk| (chunk.number, chunk.len)).collect())
+                    let missing: BTreeMap<_, _> =
+                        missing.iter().map(|chunk| (chunk.number, chunk.len)).collect();
+                    let chunks = missing.iter().map(|(number, len)| (*number, *len));
+                    // Small ones first: they are many, and each is a whole file.
+                    self.staging.scheduler.want(content, known.wish.size, chunks, known.wish.size);
+                    Progress::Fetching(missing)
                 }
             };
         }
         Ok(())
     }
 
-    pub(super) fn on_arrived(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkRef]) {
-        self.staging.scheduler.handle_arrived(now, ticket, chunks);
+    pub(super) fn on_arrived(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
+        let request = self.staging.request(ticket);
         for chunk in chunks {
+            if let Some(request) = request {
+                self.staging.scheduler.handle_arrived(now, request, *chunk);
+            }
             self.staging.done(chunk);
         }
     }
 
-    pub(super) fn on_gone(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkRef]) {
-        self.staging.scheduler.handle_gone(now, ticket, chunks);
+    pub(super) fn on_gone(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
+        let Some(request) = self.staging.request(ticket) else { return };
+        for chunk in chunks {
+            self.staging.scheduler.handle_gone(now, request, *chunk);
+        }
     }
 
-    pub(super) fn on_bad(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkRef]) {
-        let banned = self.staging.scheduler.handle_bad(now, ticket, chunks);
-        if let (true, Some(peer)) = (banned, self.staging.requests.get(&ticket)) {
-            self.effects.push_back(Effect::Drop(*peer, "it sent chunks that do not verify"));
+    pub(super) fn on_bad(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
+        let Some((request, peer)) = self.staging.requests.get(&ticket).copied() else { return };
+        for chunk in chunks {
+            if self.staging.scheduler.handle_bad(now, request, *chunk) {
+                self.effects.push_back(Effect::Drop(peer, "it sent chunks that do not verify"));
+                return;
+            }
         }
     }
 
     pub(super) fn on_fetch_ended(&mut self, now: Duration, ticket: Ticket) {
-        self.staging.requests.remove(&ticket);
-        self.staging.scheduler.handle_ended(now, ticket);
+        if let Some((request, _)) = self.staging.requests.remove(&ticket) {
+            self.staging.scheduler.handle_failed(now, request);
+        }
     }
 }

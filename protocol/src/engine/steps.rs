@@ -14,7 +14,7 @@ use super::{
     Busy, Changes, Edits, Effect, Engine, EngineError, FolderStore, Op, Outcome, Prepare, Reason, Source,
     Unapplied,
 };
-use crate::chunk::MIN_CHUNKED_BYTES;
+use crate::chunk::MIN_CHUNK_BYTES;
 use crate::commit::Draft;
 use crate::entry::{Content, ContentId, Entry};
 use crate::path::RelPath;
@@ -308,12 +308,12 @@ impl<S: FolderStore> Engine<S> {
                 continue;
             }
             let earlier = op.before.as_ref().and_then(|record| match &record.shown.content {
-                Content::File { id, size } if *size > MIN_CHUNKED_BYTES => Some((op.path.clone(), *id)),
+                Content::File { id, size } if *size > MIN_CHUNK_BYTES as u64 => Some((op.path.clone(), *id)),
                 _ => None,
             });
             let same = self.store.with_content(content, MOVE_CANDIDATES)?;
             let wish = Prepare { content: *content, size: *size, same, earlier };
-            if *size <= MIN_CHUNKED_BYTES {
+            if *size <= MIN_CHUNK_BYTES as u64 {
                 short.push(wish.clone());
             }
             self.staging.want(wish);
@@ -465,6 +465,7 @@ impl<S: FolderStore> Engine<S> {
                 found: false,
                 content: seen.content,
                 metadata: seen.metadata,
+                extra: Vec::new(),
             })
             .collect();
         let applied = self.applied;

@@ -80,4 +80,4 @@ pub enum Reason {
 }
 
 /// Edits of a tree of entries.
-pub type Edits = Vec<(EntryKey, Option<crate::entry::Entry>)>;
+pub(super) type Edits = Vec<(EntryKey, Option<crate::entry::Entry>)>;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::entry::ContentId;
 use crate::frame::Frame;
-use crate::stand_in::{HeadId, SignedHead};
+use crate::store::NodeId;
+use crate::head::SignedHead;
 use cbor::{Reader, Writer, Written, read_array, read_list, read_map, write_map};
 
 pub(crate) mod cbor;
@@ -70,10 +71,10 @@ pub enum Message {
         /// Nodes that the peer probably lacks, within [`MAX_PUSHED_BYTES`] and [`MAX_PUSHED_NODES`].
         nodes: Vec<Bytes>,
     },
-    /// I hold all contents of this head.
+    /// I hold all contents of the state with these entries.
     Complete {
-        /// Which.
-        head: HeadId,
+        /// Their root: two heads can be merged by readers, who cannot sign the result.
+        entries: NodeId,
     },
     /// I no longer hold this content.
     Gone {
@@ -127,8 +128,8 @@ impl Message {
                 };
                 Frame::new(kind::NEW_HEAD, payload(2, &write))
             }
-            Self::Complete { head } => {
-                Frame::new(kind::COMPLETE, payload(1, &|e| e.u8(1)?.bytes(&head.0).map(|_| ())))
+            Self::Complete { entries } => {
+                Frame::new(kind::COMPLETE, payload(1, &|e| e.u8(1)?.bytes(&entries.0).map(|_| ())))
             }
             Self::Gone { content } => {
                 Frame::new(kind::GONE, payload(1, &|e| e.u8(1)?.bytes(&content.0).map(|_| ())))
@@ -224,8 +225,8 @@ fn parse_new_head(payload: &Bytes) -> Result<(u32, Message), MessageError> {
 }
 
 fn parse_complete(payload: &Bytes) -> Result<(u32, Message), MessageError> {
-    let (channel, head) = parse_with(payload, |d| Ok(HeadId(read_array(d)?)))?;
-    Ok((channel, Message::Complete { head }))
+    let (channel, entries) = parse_with(payload, |d| Ok(NodeId(read_array(d)?)))?;
+    Ok((channel, Message::Complete { entries }))
 }
 
 fn parse_gone(payload: &Bytes) -> Result<(u32, Message), MessageError> {

@@ -81,6 +81,11 @@ impl<K: NodeKind> Pull<K> {
         Ok(ask)
     }
 
+    /// Whether this node has been asked for and has not arrived.
+    pub fn wants(&self, id: &NodeId) -> bool {
+        self.wanted.contains_key(id)
+    }
+
     /// Takes a node that arrived. It is in the store afterwards, as partial.
     pub fn handle_node(&mut self, store: &dyn NodeStore, bytes: &Bytes) -> Result<(), PullError> {
         if bytes.len() > MAX_NODE_BYTES {
