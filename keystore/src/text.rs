@@ -61,7 +61,11 @@ pub enum KeyError {
         wanted: usize,
     },
     /// A key of a kind that is reserved.
-    #[error("this is a key of kind {letter} ({}), which this version of syncd cannot use yet: ask for a key that begins with A or B", meaning(*letter))]
+    #[error(
+        "this is a key of kind {letter} ({}), which this version of syncd cannot use yet: \
+         ask for a key that begins with A or B",
+        meaning(*letter)
+    )]
     NotUsableYet {
         /// `C`, `D`, `E` or `F`.
         letter: char,
