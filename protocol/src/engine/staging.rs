@@ -13,7 +13,7 @@ use keystore::DeviceId;
 use super::fetch::NodeFetch;
 use super::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Ticket};
 use crate::chunk::MIN_CHUNK_BYTES;
-use crate::chunk_list::{ExpectedList, ListNodes};
+use crate::chunk_list::{ChunkListKind, ExpectedPart};
 use crate::entry::ContentId;
 use crate::message::ChunkWanted;
 use crate::scheduler::{Availability, Limits, PeerKey, RequestId, Scheduler};
@@ -41,7 +41,7 @@ struct Content {
 }
 
 enum Progress {
-    List(Pull<ListNodes>),
+    List(Pull<ChunkListKind>),
     Preparing,
     Fetching(BTreeMap<u64, u32>),
     Ready,
@@ -79,7 +79,7 @@ impl Staging {
     pub(super) fn want(&mut self, wish: Prepare) {
         let long = wish.size > MIN_CHUNK_BYTES as u64;
         let progress = if long {
-            Progress::List(Pull::new(NodeId(wish.content.0), ExpectedList::File(wish.size)))
+            Progress::List(Pull::new(NodeId(wish.content.0), ExpectedPart::Root { size: wish.size }))
         } else {
             Progress::Preparing
         };

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::entry::ContentId;
 use crate::frame::Frame;
-use crate::store::NodeId;
 use crate::head::SignedHead;
+use crate::store::NodeId;
 use cbor::{Reader, Writer, Written, read_array, read_list, read_map, write_map};
 
 pub(crate) mod cbor;
@@ -25,8 +25,6 @@ pub use request::{
 /// Most heads in a message. Heads that no other dominates are as many as there are writers that
 /// have not met; a device that holds more merges before it tells.
 pub const MAX_HEADS: usize = 64;
-/// Longest signed head; see `head`.
-pub const MAX_HEAD_BYTES: usize = 512;
 /// Most bytes of nodes pushed along with a new head: a big commit's news must not hold up others on
 /// the control stream, and can be fetched.
 pub const MAX_PUSHED_BYTES: usize = 256 * 1024;

@@ -24,7 +24,7 @@ fn every_message_arrives_as_it_was_sent() {
         Message::Heads { heads: vec![head(1), head(2)] },
         Message::NewHead { head: head(3), nodes: vec![] },
         Message::NewHead { head: head(3), nodes: vec![Bytes::from_static(b"node"), Bytes::new()] },
-        Message::Complete { head: HeadId([5; 32]) },
+        Message::Complete { entries: NodeId([5; 32]) },
         Message::Gone { content: ContentId([6; 32]) },
         Message::Peers { addresses },
     ] {
@@ -75,7 +75,7 @@ fn fields_and_kinds_of_later_versions_are_skipped() {
         e.u8(0)?.u32(9)?.u8(1)?.bytes(&[5; 32])?;
         e.u8(77)?.bool(true).map(|_| ())
     });
-    let message = Message::Complete { head: HeadId([5; 32]) };
+    let message = Message::Complete { entries: NodeId([5; 32]) };
     assert_eq!(Message::parse(&Frame::new(kind::COMPLETE, payload.clone())), Ok(Some((9, message))));
     assert_eq!(Message::parse(&Frame::ignorable(999, payload.clone())), Ok(None));
     assert_eq!(Message::parse(&Frame::new(999, payload.clone())), Err(MessageError::UnknownKind(999)));
@@ -84,7 +84,7 @@ fn fields_and_kinds_of_later_versions_are_skipped() {
 
 #[test]
 fn what_is_missing_trailing_or_of_no_declared_length_is_refused() {
-    let good = Message::Complete { head: HeadId([5; 32]) }.encode(9).payload;
+    let good = Message::Complete { entries: NodeId([5; 32]) }.encode(9).payload;
     let trailing = [&good[..], &[0]].concat();
     let indefinite = [&[0xbf][..], &good[1..], &[0xff]].concat();
     let short_id = write_map(2, |e| e.u8(0)?.u8(9)?.u8(1)?.bytes(&[5; 31]).map(|_| ())).to_vec();
