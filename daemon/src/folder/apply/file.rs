@@ -114,7 +114,7 @@ impl Executor<'_> {
             Err(outcome) => Err(outcome),
         };
         if let (Err(_), Some(kept)) = (&exchanged, &kept) {
-            self.disk.remove_file(&Place::Archived(kept.clone())).map_err(trouble)?;
+            self.unkeep(kept)?;
         }
         exchanged.map(|()| (new, kept))
     }
@@ -136,6 +136,15 @@ impl Executor<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Box::new(Outcome::Touched)),
             Err(e) => Err(archive_failed(&e)),
         }
+    }
+
+    /// Takes the second name away again; if it is the last one by now, it stays.
+    fn unkeep(&self, kept: &ArchivedPath) -> Step<()> {
+        let place = Place::Archived(kept.clone());
+        if self.stat_at(&place).map_err(trouble)?.is_some_and(|s| s.links > 1) {
+            self.disk.remove_file(&place).map_err(trouble)?;
+        }
+        Ok(())
     }
 
     /// The new file is in place. What came out?
@@ -163,7 +172,7 @@ impl Executor<'_> {
         }
         if let (true, Some(kept)) = (is_kept, swap.kept) {
             // An edit in place: the file is the user's, and will go on being edited.
-            self.disk.remove_file(&Place::Archived(kept)).map_err(trouble)?;
+            self.unkeep(&kept)?;
         }
         let placed = match self.record(&op.path, after, swap.new.as_ref())? {
             Outcome::Done(record) => record,
