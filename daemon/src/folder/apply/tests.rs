@@ -331,6 +331,23 @@ fn without_room_in_the_archive_nothing_is_replaced_or_removed() {
 }
 
 #[test]
+fn a_program_that_still_has_the_old_file_open_is_noticed_later() {
+    let home = Home::new();
+    let (ops, _) = three_changes(&home);
+    let mut open: Vec<_> =
+        ["a", "b"].map(|n| fs::OpenOptions::new().append(true).open(home.at(n)).expect("open")).into();
+    let archive = Archive::new(&*home.disk, NOW);
+    let report = Executor::new(&*home.disk, &archive, &verify).run(&ops);
+    assert_eq!(report.resting.len(), 2);
+    let changed = |r: &Resting| {
+        archive::changed_since(&*home.disk, &Place::Archived(r.at.clone()), &r.stat).expect("look")
+    };
+    assert!(!report.resting.iter().any(changed));
+    open.iter_mut().for_each(|f| io::Write::write_all(f, b"more").expect("write"));
+    assert!(report.resting.iter().all(changed));
+}
+
+#[test]
 fn without_hard_links_the_old_file_is_archived_all_the_same() {
     let home = Home::new();
     let (ops, old) = three_changes(&home);
