@@ -215,3 +215,146 @@ fn unhex(text: &str) -> Option<[u8; 16]> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const ID: [u8; 16] = [7; 16];
+
+    fn marker(count: u64, nonce: u8) -> Marker {
+        Marker { root_id: ID, start: Start { count, nonce: [nonce; 16] } }
+    }
+
+    /// A claimed root `r` below a directory of its own.
+    fn root() -> (TempDir, std::path::PathBuf, RealDisk) {
+        let above = tempfile::tempdir().expect("a directory");
+        let root = above.path().join("r");
+        fs::create_dir(&root).expect("mkdir");
+        let disk = RealDisk::open(&root, SpecialBits::Strip).expect("open");
+        drop(claim(&disk).expect("claim"));
+        marker(1, 1).save(&disk).expect("save");
+        (above, root, disk)
+    }
+
+    #[test]
+    fn a_marker_is_read_back_and_anything_else_is_refused() {
+        let written = marker(17, 9);
+        assert_eq!(Marker::parse(&written.encode()), Some(written.clone()));
+        let text = String::from_utf8(written.encode()).expect("text");
+        for broken in [
+            String::new(),
+            text.replace("marker 1", "marker 2"),
+            text.replace("07", "7"),
+            text.replace("17", "-17"),
+            text.replace("root", "toor"),
+        ] {
+            assert_eq!(Marker::parse(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_root_that_is_not_what_it_was_is_named_by_its_trouble() {
+        type Deed = fn(&Path);
+        let stories: [(&str, Deed, Option<RootTrouble>); 8] = [
+            ("untouched", |_| {}, None),
+            (
+                "emptied",
+                |r| fs::remove_dir_all(r.join(".syncd")).expect("rm"),
+                Some(RootTrouble::MarkerMissing),
+            ),
+            (
+                "another folder's marker",
+                |r| {
+                    let foreign = Marker { root_id: [8; 16], ..marker(1, 1) };
+                    fs::write(r.join(".syncd/marker"), foreign.encode()).expect("write");
+                },
+                Some(RootTrouble::MarkerMismatch),
+            ),
+            (
+                "by hand",
+                |r| fs::write(r.join(".syncd/marker"), b"").expect("write"),
+                Some(RootTrouble::MarkerMismatch),
+            ),
+            (
+                "gone",
+                |r| fs::rename(r, r.with_file_name("away")).expect("mv"),
+                Some(RootTrouble::TypeChanged),
+            ),
+            (
+                "a file",
+                |r| {
+                    fs::rename(r, r.with_file_name("away")).expect("mv");
+                    fs::write(r, b"").expect("write");
+                },
+                Some(RootTrouble::TypeChanged),
+            ),
+            (
+                "a link to itself",
+                |r| {
+                    fs::rename(r, r.with_file_name("away")).expect("mv");
+                    symlink(r.with_file_name("away"), r).expect("link");
+                },
+                Some(RootTrouble::TypeChanged),
+            ),
+            (
+                "an empty directory, as below a mount that has gone",
+                |r| {
+                    fs::rename(r, r.with_file_name("away")).expect("mv");
+                    fs::create_dir(r).expect("mkdir");
+                },
+                Some(RootTrouble::MarkerMissing),
+            ),
+        ];
+        for (story, deed, expected) in stories {
+            let (_above, path, disk) = root();
+            deed(&path);
+            assert_eq!(check_root(&path, &disk, &ID).err(), expected, "{story}");
+        }
+    }
+
+    #[test]
+    fn another_copy_of_the_root_at_its_path_is_to_be_opened_again() {
+        let (_above, path, disk) = root();
+        fs::rename(&path, path.with_file_name("away")).expect("mv");
+        fs::create_dir_all(path.join(".syncd")).expect("mkdir");
+        fs::write(path.join(".syncd/marker"), marker(1, 1).encode()).expect("write");
+        let trouble = check_root(&path, &disk, &ID).expect_err("replaced");
+        assert_eq!((&trouble, trouble.code()), (&RootTrouble::Replaced, "ROOT_TYPE_CHANGED"));
+        drop(disk);
+        assert!(open_root(&path, SpecialBits::Strip, &ID).is_ok());
+    }
+
+    #[test]
+    fn a_left_over_control_directory_is_adopted_unless_it_is_in_use() {
+        let (_above, path, disk) = root();
+        fs::write(path.join(".syncd/staging/op-1"), b"left").expect("write");
+        let lock = claim(&disk).expect("adopted");
+        let other = RealDisk::open(&path, SpecialBits::Strip).expect("open");
+        assert!(matches!(claim(&other), Err(ClaimError::InUse)));
+        drop(lock);
+        claim(&other).expect("free again");
+        assert!(path.join(".syncd/staging/op-1").exists());
+        fs::remove_dir_all(path.join(".syncd")).expect("rm");
+        symlink("/tmp", path.join(".syncd")).expect("link");
+        assert!(matches!(claim(&other), Err(ClaimError::NotADirectory)));
+    }
+
+    #[test]
+    fn the_side_that_is_behind_is_known() {
+        let start = |count, nonce| marker(count, nonce).start;
+        let known = |next| KnownStarts { last: start(5, 5), next };
+        assert_eq!(compare(None, &marker(5, 5)), Starts::Fresh);
+        assert_eq!(compare(Some(&known(None)), &marker(5, 5)), Starts::Same);
+        assert_eq!(compare(Some(&known(Some(start(6, 6)))), &marker(6, 6)), Starts::Same, "crash between");
+        assert_eq!(compare(Some(&known(Some(start(6, 6)))), &marker(5, 5)), Starts::Same, "crash between");
+        assert_eq!(compare(Some(&known(None)), &marker(6, 6)), Starts::DatabaseBehind);
+        assert_eq!(compare(Some(&known(None)), &marker(4, 4)), Starts::DiskBehind);
+        assert_eq!(compare(Some(&known(None)), &marker(5, 9)), Starts::DiskBehind, "a clone that went on");
+    }
+}

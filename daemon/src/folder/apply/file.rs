@@ -1,13 +1,14 @@
-//! Files and links: created, replaced, removed, moved.
+//! Files and links: created, replaced, removed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use protocol::{Content, Record, RelPath, Shown};
 use rustix::io::Errno;
 
 use super::look::{Look, proves, record_of, same_thing};
-use super::{Batch, Executor, Op, Outcome, Source, Step, archive_leftover, named, op_name, problem, trouble};
+use super::{
+    Batch, Executor, Op, Outcome, Resting, Source, Step, archive_leftover, named, op_name, problem, trouble,
+};
 use crate::disk::{ArchivedPath, DiskStat, Kind, Place, StagedName};
 
 /// How many edits of one path may wait to be committed.
@@ -33,15 +34,7 @@ impl Executor<'_> {
         {
             return self.move_directly(op, after, path, record, batch);
         }
-        let staged = match &op.source {
-            Source::Staged(name) if self.stat_staged(name)?.is_some() => name.clone(),
-            _ => match self.acquire(op, after)? {
-                Some(name) => name,
-                None => return self.without_source(op, after),
-            },
-        };
-        let from = Place::Staged(staged);
-        let Some(seen) = self.stat_at(&from).map_err(trouble)? else {
+        let Some((from, seen)) = self.new_file(op, after)? else {
             return self.without_source(op, after);
         };
         if seen.kind != Kind::Directory {
@@ -64,6 +57,17 @@ impl Executor<'_> {
         }
     }
 
+    /// What is to be put at a free name: staged as it is, or taken aside before.
+    fn new_file(&self, op: &Op, after: &Shown) -> Step<Option<(Place, DiskStat)>> {
+        if let Source::Staged(name) = &op.source
+            && let Some(seen) = self.stat_staged(name)?
+        {
+            return Ok(Some((Place::Staged(name.clone()), seen)));
+        }
+        let Some(name) = self.acquire(op, after)? else { return Ok(None) };
+        Ok(self.stat_staged(&name)?.map(|seen| (Place::Staged(name), seen)))
+    }
+
     /// Replaces a file or link by another.
     pub(super) fn replace(
         &self,
@@ -82,7 +86,7 @@ impl Executor<'_> {
             Ok((new, kept)) => {
                 batch.touch(&op.path);
                 let swap = Swap { staged, seen, new, kept };
-                self.judge_displaced(op, before, after, swap)
+                self.judge_displaced(op, before, after, swap, batch)
             }
             Err(outcome) => {
                 self.give_back(op)?;
@@ -114,7 +118,7 @@ impl Executor<'_> {
             Err(outcome) => Err(outcome),
         };
         if let (Err(_), Some(kept)) = (&exchanged, &kept) {
-            self.disk.remove_file(&Place::Archived(kept.clone())).map_err(trouble)?;
+            self.unkeep(kept)?;
         }
         exchanged.map(|()| (new, kept))
     }
@@ -138,8 +142,24 @@ impl Executor<'_> {
         }
     }
 
+    /// Takes the second name away again; if it is the last one by now, it stays.
+    fn unkeep(&self, kept: &ArchivedPath) -> Step<()> {
+        let place = Place::Archived(kept.clone());
+        if self.stat_at(&place).map_err(trouble)?.is_some_and(|s| s.links > 1) {
+            self.disk.remove_file(&place).map_err(trouble)?;
+        }
+        Ok(())
+    }
+
     /// The new file is in place. What came out?
-    fn judge_displaced(&self, op: &Op, before: &Record, after: &Shown, swap: Swap) -> Step<Outcome> {
+    fn judge_displaced(
+        &self,
+        op: &Op,
+        before: &Record,
+        after: &Shown,
+        swap: Swap,
+        batch: &mut Batch,
+    ) -> Step<Outcome> {
         let out = Place::Staged(swap.staged.clone());
         let Some(found) = self.stat_at(&out).map_err(trouble)? else {
             return self.record(&op.path, after, swap.new.as_ref());
@@ -153,17 +173,17 @@ impl Executor<'_> {
         };
         let is_kept = kept_stat.is_some_and(|k| k.stat.inode == found.stat.inode && k.kind == found.kind);
         if untouched {
-            let archived = match is_kept {
+            let archived = match swap.kept.filter(|_| is_kept) {
                 // A second name of what the archive holds.
-                true => self.disk.remove_file(&out),
-                false => self.archive.put(&out, &op.path).map(drop),
+                Some(kept) => self.disk.remove_file(&out).map(|()| kept),
+                None => self.archive.put(&out, &op.path),
             };
-            archived.map_err(|e| archive_failed(&e))?;
+            self.rests(archived.map_err(|e| archive_failed(&e))?, &found, batch);
             return self.record(&op.path, after, swap.new.as_ref());
         }
         if let (true, Some(kept)) = (is_kept, swap.kept) {
             // An edit in place: the file is the user's, and will go on being edited.
-            self.disk.remove_file(&Place::Archived(kept)).map_err(trouble)?;
+            self.unkeep(&kept)?;
         }
         let placed = match self.record(&op.path, after, swap.new.as_ref())? {
             Outcome::Done(record) => record,
@@ -192,7 +212,10 @@ impl Executor<'_> {
         let Some(found) = self.stat_at(&aside).map_err(trouble)? else { return Ok(Outcome::Done(None)) };
         let failure = if same_thing(&seen, &found) {
             match self.archive.put(&aside, path) {
-                Ok(_) => return Ok(Outcome::Done(None)),
+                Ok(kept) => {
+                    self.rests(kept, &found, batch);
+                    return Ok(Outcome::Done(None));
+                }
                 Err(e) => archive_failed(&e),
             }
         } else {
@@ -205,69 +228,16 @@ impl Executor<'_> {
         }
     }
 
-    /// Renames a file or a whole directory to a name that is free.
-    fn move_directly(
-        &self,
-        op: &Op,
-        after: &Shown,
-        old: &RelPath,
-        record: &Record,
-        batch: &mut Batch,
-    ) -> Step<Outcome> {
-        let seen = match self.judge(old, record)? {
-            Look::Untouched(seen) => seen,
-            _ => return self.without_source(op, after),
-        };
-        let (from, to) = (Place::Folder(old.clone()), Place::Folder(op.path.clone()));
-        match self.disk.rename_new(&from, &to) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Outcome::Touched),
-            renamed => renamed.map_err(trouble)?,
-        }
-        batch.touch(&op.path);
-        batch.touch(old);
-        let Some(found) = self.look(&op.path)? else { return Ok(Outcome::Touched) };
-        let moved_directory = found.kind == Kind::Directory && found.stat.inode == seen.stat.inode;
-        if moved_directory || same_thing(&seen, &found) {
-            self.dress(&to, &found, after).map_err(trouble)?;
-            return self.record(&op.path, after, Some(&found));
-        }
-        // An edit that slipped in: back to its name.
-        match self.disk.rename_new(&to, &from) {
-            Ok(()) => Err(problem("SOURCE_CHANGED", "the file to be renamed was just changed")),
-            Err(_) => {
-                let staged = op_name(old);
-                self.disk.rename_new(&to, &Place::Staged(staged.clone())).map_err(trouble)?;
-                self.displaced(old, &staged, found, None)
-            }
-        }
-    }
-
-    /// Takes the sources of moves aside whose targets are in use, so that a swap of two names, or a
-    /// ring, needs no order. Answers the ops that have ended with it.
-    pub(super) fn vacate(&self, ops: &[Op], batch: &mut Batch) -> BTreeMap<usize, Box<Outcome>> {
-        let targets: BTreeSet<_> = ops.iter().filter(|op| op.after.is_some()).map(|op| &op.path).collect();
-        let mut early = BTreeMap::new();
-        for (number, op) in ops.iter().enumerate() {
-            let (Source::MovedFrom { path, .. }, Some(after)) = (&op.source, &op.after) else { continue };
-            if op.before.is_none() && !targets.contains(path) {
-                continue;
-            }
-            match self.acquire(op, after) {
-                Ok(Some(_)) => {
-                    batch.touch(path);
-                    batch.vacated.insert(path.clone());
-                }
-                Ok(None) => {}
-                Err(outcome) => {
-                    early.insert(number, outcome);
-                }
-            }
-        }
-        early
+    /// Notes what is in the archive now. Its ctime is of the last rename or unlink; if more than that
+    /// has changed, the judged stat is noted, which a later look will not find.
+    fn rests(&self, at: ArchivedPath, judged: &DiskStat, batch: &mut Batch) {
+        let now = self.disk.stat(&Place::Archived(at.clone())).ok().flatten();
+        let stat = now.filter(|now| same_thing(judged, now)).unwrap_or(*judged).stat;
+        batch.resting.push(Resting { at, stat });
     }
 
     /// Brings the source under the name that a replay finds. `None` if there is no source.
-    fn acquire(&self, op: &Op, after: &Shown) -> Step<Option<StagedName>> {
+    pub(super) fn acquire(&self, op: &Op, after: &Shown) -> Step<Option<StagedName>> {
         let name = op_name(&op.path);
         let place = Place::Staged(name.clone());
         if let Some(found) = self.stat_staged(&name)? {
@@ -284,21 +254,6 @@ impl Executor<'_> {
                 Err(e) => Err(trouble(e)),
             },
             Source::MovedFrom { path, record } => self.take_aside(path, record, name),
-        }
-    }
-
-    fn take_aside(&self, old: &RelPath, record: &Record, name: StagedName) -> Step<Option<StagedName>> {
-        let Look::Untouched(seen) = self.judge(old, record)? else { return Ok(None) };
-        let (from, aside) = (Place::Folder(old.clone()), Place::Staged(name.clone()));
-        self.disk.rename_new(&from, &aside).map_err(trouble)?;
-        let Some(found) = self.stat_at(&aside).map_err(trouble)? else { return Ok(None) };
-        let directory = found.kind == Kind::Directory && found.stat.inode == seen.stat.inode;
-        if directory || same_thing(&seen, &found) {
-            return Ok(Some(name));
-        }
-        match self.disk.rename_new(&aside, &from) {
-            Ok(()) => Ok(None),
-            Err(_) => Err(Box::new(self.displaced(old, &name, found, None)?)),
         }
     }
 
@@ -320,7 +275,7 @@ impl Executor<'_> {
     }
 
     /// Nothing to put there: done by an earlier run, or to be fetched again.
-    fn without_source(&self, op: &Op, after: &Shown) -> Step<Outcome> {
+    pub(super) fn without_source(&self, op: &Op, after: &Shown) -> Step<Outcome> {
         match self.shows(&op.path, after)? {
             Some(found) => Ok(Outcome::Done(Some(record_of(after, &found)))),
             None => Err(problem("SOURCE_MISSING", "what was to be put there is no longer at hand")),
@@ -328,7 +283,7 @@ impl Executor<'_> {
     }
 
     /// Gives what a user's edit left in staging a name that nothing else uses.
-    fn displaced(
+    pub(super) fn displaced(
         &self,
         path: &RelPath,
         staged: &StagedName,

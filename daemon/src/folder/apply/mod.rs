@@ -27,23 +27,24 @@
 //! the archive. Without hard links (FAT) the old file is archived by a rename after the exchange,
 //! and if that fails it stays in staging until the sweep.
 //!
-//! Reading order: this file, `look` (the question), `file` (create, replace, remove, move),
-//! `directory`.
+//! Reading order: this file, `look` (the question), `file` (create, replace, remove),
+//! `rename`, `directory`.
 
 mod directory;
 mod file;
 mod look;
+mod rename;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use protocol::{Content, ContentId, Record, RelPath, Shown};
+use protocol::{Content, ContentId, Record, RelPath, Shown, Stat};
 use rustix::io::Errno;
 
 use super::archive::Archive;
-use crate::disk::{ControlName, Disk, DiskStat, Kind, Place, ReadFile, StagedName};
+use crate::disk::{ArchivedPath, ControlName, Disk, DiskStat, Kind, Place, ReadFile, StagedName};
 
 /// Staged files that are made durable one by one; more are cheaper with one `syncfs`.
 const SYNCED_ALONE: usize = 8;
@@ -132,8 +133,20 @@ pub struct Executor<'a> {
 pub struct Report {
     /// One for each op, in order.
     pub outcomes: Vec<Outcome>,
+    /// What went to the archive: to be looked at again after a while, with
+    /// [`changed_since`](super::archive::changed_since), since a program may still have it open.
+    pub resting: Vec<Resting>,
     /// Why the touched directories are not durable, if so: then nothing may be recorded.
     pub sync: io::Result<()>,
+}
+
+/// A file that was replaced or removed, as it was when it was judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resting {
+    /// Where it is now, and where it was.
+    pub at: ArchivedPath,
+    /// What it must still show.
+    pub stat: Stat,
 }
 
 /// What the ops of a batch have in common.
@@ -145,6 +158,8 @@ struct Batch {
     modes: BTreeMap<RelPath, (usize, u16)>,
     /// Directories in which names have changed; `None` is the root.
     touched: BTreeSet<Option<RelPath>>,
+    /// What went to the archive.
+    resting: Vec<Resting>,
 }
 
 /// An op ended early: by an outcome that is none of success.
@@ -170,7 +185,7 @@ impl<'a> Executor<'a> {
         }
         self.set_directory_modes(ops, &batch, &mut outcomes);
         let sync = self.sync(&batch);
-        Report { outcomes, sync }
+        Report { outcomes, resting: batch.resting, sync }
     }
 
     fn carry_out(&self, op: &Op, number: usize, batch: &mut Batch) -> Step<Outcome> {

@@ -5,6 +5,9 @@
 //! in slices in the background. What is younger than the retention by its stamp *or* by the disk's
 //! own clock (ctime) is never removed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::io;
 
