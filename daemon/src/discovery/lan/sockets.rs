@@ -113,7 +113,7 @@ impl Sockets {
             IpAddr::V4(ip) => self.sender_v4(ip)?,
             IpAddr::V6(ip) => self.sender_v6(ip, index)?,
         };
-        self.senders.insert((index, IpAddr::from(ip)), Sender { name, socket, targets });
+        self.senders.insert((index, ip), Sender { name, socket, targets });
         Ok(())
     }
 
