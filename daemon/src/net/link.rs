@@ -16,21 +16,22 @@ use keystore::{DeviceId, FolderId, FolderSecret};
 use parking_lot::Mutex;
 use protocol::message::Message;
 use protocol::session::{Binding, Output, Session};
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::NetEvent;
 use super::dial::{FoundBy, Target};
-use super::gate::{Admission, Place};
+use super::door::canonical;
+use super::gate::Place;
 use super::hub::{Hub, Standing};
 use super::members::LinkId;
 use super::peer::{Peer, PeerInfo};
 use super::{serve, tls, transport};
 
 /// Within this long a stranger has to prove a folder; it is some round trips.
-const PROVE_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const PROVE_WITHIN: Duration = Duration::from_secs(5);
 /// A handshake on a bad line takes some retransmissions.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Commands of the folders that wait for the link's task.
@@ -121,51 +122,6 @@ impl Link {
 pub(super) enum Origin {
     Accepted(Place),
     Dialed(Target, FoundBy),
-}
-
-/// Accepts links on an endpoint until it is closed.
-pub(super) async fn accept_links(hub: Arc<Hub>, endpoint: Endpoint) {
-    while let Some(incoming) = endpoint.accept().await {
-        if let Some((connecting, place)) = admit(&hub, incoming) {
-            let hub = Arc::clone(&hub);
-            tokio::spawn(async move {
-                if let Ok(Ok(connection)) = timeout(PROVE_WITHIN, connecting).await {
-                    run(hub, connection, Origin::Accepted(place)).await;
-                }
-            });
-        }
-    }
-}
-
-fn admit(hub: &Hub, incoming: Incoming) -> Option<(quinn::Connecting, Place)> {
-    let remote = canonical(incoming.remote_address());
-    if hub.book.lock().is_barred(remote, hub.now()) {
-        incoming.refuse();
-        return None;
-    }
-    match hub.gate.knock(remote.ip(), incoming.remote_address_validated()) {
-        Admission::Admit(place) => {
-            let config = hub.endpoints.server_config(remote.ip());
-            incoming.accept_with(config).ok().map(|connecting| (connecting, place))
-        }
-        Admission::Retry => {
-            // Fails only for who is validated already.
-            let _ = incoming.retry();
-            None
-        }
-        Admission::Refuse => {
-            incoming.refuse();
-            None
-        }
-    }
-}
-
-/// An IPv4 address as such, also where it came in over a dual-stack socket.
-pub(super) fn canonical(mut address: SocketAddr) -> SocketAddr {
-    if let std::net::IpAddr::V4(ip) = address.ip().to_canonical() {
-        address = SocketAddr::from((ip, address.port()));
-    }
-    address
 }
 
 /// Drives a link to its end; says whether a folder in common was proven on it.

@@ -9,13 +9,14 @@
 //!
 //! Reading order: `endpoint`, `tls` and `transport` make connections; `link` drives the session of
 //! one; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
-//! hands; `gate` bounds strangers; `peer` asks and `serve` answers.
+//! hands; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
 //!
 //! When messages are lost with a link, the folder hears [`NetEvent::Left`] and then
 //! [`NetEvent::Joined`], never a gap in between: after each `Joined`, both sides start anew.
 
 mod dial;
 mod dialer;
+mod door;
 mod endpoint;
 mod gate;
 mod hub;
@@ -140,7 +141,7 @@ impl Net {
         let (events_out, events) = mpsc::channel(EVENTS);
         let hub = Arc::new(Hub::new(config, events_out)?);
         for endpoint in hub.endpoints.endpoints() {
-            tokio::spawn(link::accept_links(Arc::clone(&hub), endpoint.clone()));
+            tokio::spawn(door::accept_links(Arc::clone(&hub), endpoint.clone()));
         }
         tokio::spawn(dialer::run(Arc::downgrade(&hub)));
         Ok((Self { hub }, events))
