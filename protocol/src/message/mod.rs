@@ -1,0 +1,246 @@
+//! What peers of a folder tell and ask each other, and its bytes.
+//!
+//! News ([`Message`]) travel on the one control stream of a connection, each for the folder whose
+//! channel it names; the [session](crate::session) knows channels. Questions ([`Request`]) have a
+//! stream each, which carries the answers back. Payloads are CBOR maps with integer keys; fields
+//! that are not known are skipped, so every field that is added later must be optional. Bytes that
+//! are hashed or signed are carried as they were received, never encoded again.
+
+use bytes::Bytes;
+
+use crate::entry::ContentId;
+use crate::frame::Frame;
+use crate::stand_in::{HeadId, SignedHead};
+use cbor::{Reader, Writer, Written, read_array, read_list, read_map, write_map};
+
+pub(crate) mod cbor;
+mod request;
+
+pub use request::{
+    CHUNK_HEADER_BYTES, ChunkHeader, ChunkWanted, MAX_BUNDLE_BYTES, MAX_REQUEST_BYTES, MAX_REQUEST_CHUNKS,
+    MAX_REQUEST_NODES, NodeReply, Request,
+};
+
+/// Most heads in a message. Heads that no other dominates are as many as there are writers that
+/// have not met; a device that holds more merges before it tells.
+pub const MAX_HEADS: usize = 64;
+/// Longest signed head; see `head`.
+pub const MAX_HEAD_BYTES: usize = 512;
+/// Most bytes of nodes pushed along with a new head: a big commit's news must not hold up others on
+/// the control stream, and can be fetched.
+pub const MAX_PUSHED_BYTES: usize = 256 * 1024;
+/// Most nodes pushed along with a new head; nodes are rarely under 256 bytes.
+pub const MAX_PUSHED_NODES: usize = 1024;
+/// Most addresses in a message.
+pub const MAX_ADDRESSES: usize = 64;
+/// Longest address: the longest host name and a port.
+pub const MAX_ADDRESS_BYTES: usize = 260;
+
+/// Kinds of frames. A number is never given to something else.
+pub(crate) mod kind {
+    pub(crate) const HELLO: u16 = 1;
+    pub(crate) const JOIN: u16 = 2;
+    pub(crate) const ANSWER: u16 = 3;
+    pub(crate) const WELCOME: u16 = 4;
+    pub(crate) const LEAVE: u16 = 5;
+    pub(crate) const OPENING: u16 = 6;
+    pub(super) const HEADS: u16 = 16;
+    pub(super) const NEW_HEAD: u16 = 17;
+    pub(super) const COMPLETE: u16 = 18;
+    pub(super) const GONE: u16 = 19;
+    pub(super) const PEERS: u16 = 20;
+    pub(super) const REQUEST_NODES: u16 = 32;
+    pub(super) const REQUEST_CHUNKS: u16 = 33;
+    pub(super) const NODE: u16 = 40;
+    pub(super) const NODE_GONE: u16 = 41;
+}
+
+/// News about one folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// All heads that I know and that no other dominates: after joining, and whenever asked for.
+    Heads {
+        /// At most [`MAX_HEADS`].
+        heads: Vec<SignedHead>,
+    },
+    /// A head that I did not have before.
+    NewHead {
+        /// The head.
+        head: SignedHead,
+        /// Nodes that the peer probably lacks, within [`MAX_PUSHED_BYTES`] and [`MAX_PUSHED_NODES`].
+        nodes: Vec<Bytes>,
+    },
+    /// I hold all contents of this head.
+    Complete {
+        /// Which.
+        head: HeadId,
+    },
+    /// I no longer hold this content.
+    Gone {
+        /// Which.
+        content: ContentId,
+    },
+    /// Where other peers of the folder may be. Hints, to be judged before they are dialled.
+    Peers {
+        /// `host:port`, at most [`MAX_ADDRESSES`].
+        addresses: Vec<String>,
+    },
+}
+
+/// Why a frame is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Not what this kind of message looks like.
+    #[error("the peer sent a malformed message")]
+    Malformed,
+    /// More items or bytes than may be.
+    #[error("the peer sent more in one message than is allowed")]
+    TooMany,
+    /// A kind that this version does not know, and that must not be skipped.
+    #[error("the peer sent a message of kind {0}, which this version does not know; is it newer?")]
+    UnknownKind(u16),
+}
+
+impl Message {
+    /// The frame that tells this on a channel. What is too much is left out where that is harmless
+    /// (nodes, addresses), else the other side will refuse it.
+    pub fn encode(&self, channel: u32) -> Frame {
+        let payload = |fields: u64, write: &dyn Fn(&mut Writer) -> Written| {
+            write_map(fields + 1, |e| {
+                e.u8(0)?.u32(channel)?;
+                write(e)
+            })
+        };
+        match self {
+            Self::Heads { heads } => {
+                debug_assert!(heads.len() <= MAX_HEADS);
+                Frame::new(
+                    kind::HEADS,
+                    payload(1, &|e| write_list(e.u8(1)?, heads.iter().map(SignedHead::encode))),
+                )
+            }
+            Self::NewHead { head, nodes } => {
+                let nodes = fitting(nodes);
+                let write = |e: &mut Writer| {
+                    e.u8(1)?.bytes(&head.encode())?.u8(2)?;
+                    write_list(e, nodes.iter())
+                };
+                Frame::new(kind::NEW_HEAD, payload(2, &write))
+            }
+            Self::Complete { head } => {
+                Frame::new(kind::COMPLETE, payload(1, &|e| e.u8(1)?.bytes(&head.0).map(|_| ())))
+            }
+            Self::Gone { content } => {
+                Frame::new(kind::GONE, payload(1, &|e| e.u8(1)?.bytes(&content.0).map(|_| ())))
+            }
+            Self::Peers { addresses } => {
+                let fitting = addresses.iter().filter(|a| a.len() <= MAX_ADDRESS_BYTES).take(MAX_ADDRESSES);
+                let fitting: Vec<_> = fitting.collect();
+                let write = |e: &mut Writer| {
+                    e.u8(1)?.array(fitting.len() as u64)?;
+                    fitting.iter().try_for_each(|address| e.str(address).map(|_| ()))
+                };
+                Frame::ignorable(kind::PEERS, payload(1, &write))
+            }
+        }
+    }
+
+    /// Parses a frame: the channel and what is told on it. None for a kind that may be skipped.
+    pub fn parse(frame: &Frame) -> Result<Option<(u32, Self)>, MessageError> {
+        let parse = match frame.kind {
+            kind::HEADS => parse_heads,
+            kind::NEW_HEAD => parse_new_head,
+            kind::COMPLETE => parse_complete,
+            kind::GONE => parse_gone,
+            kind::PEERS => parse_peers,
+            _ if frame.ignorable => return Ok(None),
+            unknown => return Err(MessageError::UnknownKind(unknown)),
+        };
+        parse(&frame.payload).map(Some)
+    }
+}
+
+/// As many of the first nodes as may be pushed.
+fn fitting(nodes: &[Bytes]) -> &[Bytes] {
+    let mut sum = 0;
+    let fits = |node: &&Bytes| {
+        sum += node.len();
+        sum <= MAX_PUSHED_BYTES
+    };
+    let count = nodes.iter().take(MAX_PUSHED_NODES).take_while(fits).count();
+    &nodes[..count]
+}
+
+fn write_list(e: &mut Writer, items: impl ExactSizeIterator<Item = impl AsRef<[u8]>>) -> Written {
+    e.array(items.len() as u64)?;
+    for item in items {
+        e.bytes(item.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Reads a message of a channel and one further field.
+fn parse_with<'b, T>(
+    payload: &'b [u8],
+    mut value: impl FnMut(&mut Reader<'b>) -> Result<T, MessageError>,
+) -> Result<(u32, T), MessageError> {
+    let (mut channel, mut found) = (None, None);
+    read_map(payload, |key, d| {
+        match key {
+            0 => channel = Some(d.u32()?),
+            1 => found = Some(value(d)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    channel.zip(found).ok_or(MessageError::Malformed)
+}
+
+fn read_head(d: &mut Reader<'_>) -> Result<SignedHead, MessageError> {
+    SignedHead::decode(d.bytes()?).map_err(|_| MessageError::Malformed)
+}
+
+fn parse_heads(payload: &Bytes) -> Result<(u32, Message), MessageError> {
+    let (channel, heads) = parse_with(payload, |d| read_list(d, MAX_HEADS, read_head))?;
+    Ok((channel, Message::Heads { heads }))
+}
+
+fn parse_new_head(payload: &Bytes) -> Result<(u32, Message), MessageError> {
+    let (mut channel, mut head, mut nodes) = (None, None, Vec::new());
+    read_map(payload, |key, d| {
+        match key {
+            0 => channel = Some(d.u32()?),
+            1 => head = Some(read_head(d)?),
+            2 => nodes = read_list(d, MAX_PUSHED_NODES, |d| Ok(payload.slice_ref(d.bytes()?)))?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    if nodes.iter().map(Bytes::len).sum::<usize>() > MAX_PUSHED_BYTES {
+        return Err(MessageError::TooMany);
+    }
+    let (channel, head) = channel.zip(head).ok_or(MessageError::Malformed)?;
+    Ok((channel, Message::NewHead { head, nodes }))
+}
+
+fn parse_complete(payload: &Bytes) -> Result<(u32, Message), MessageError> {
+    let (channel, head) = parse_with(payload, |d| Ok(HeadId(read_array(d)?)))?;
+    Ok((channel, Message::Complete { head }))
+}
+
+fn parse_gone(payload: &Bytes) -> Result<(u32, Message), MessageError> {
+    let (channel, content) = parse_with(payload, |d| Ok(ContentId(read_array(d)?)))?;
+    Ok((channel, Message::Gone { content }))
+}
+
+fn parse_peers(payload: &Bytes) -> Result<(u32, Message), MessageError> {
+    let address = |d: &mut Reader<'_>| match d.str()? {
+        text if text.len() <= MAX_ADDRESS_BYTES => Ok(text.to_owned()),
+        _ => Err(MessageError::TooMany),
+    };
+    let (channel, addresses) = parse_with(payload, |d| read_list(d, MAX_ADDRESSES, address))?;
+    Ok((channel, Message::Peers { addresses }))
+}
+
+#[cfg(test)]
+mod tests;
