@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret};
+use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
 use parking_lot::Mutex;
 use quinn::VarInt;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -59,6 +59,7 @@ struct State {
 
 struct Folder {
     secret: FolderSecret,
+    opening: Option<Opening>,
     server: Arc<dyn Serve>,
 }
 
@@ -125,12 +126,29 @@ impl Hub {
 
     // --- folders and targets
 
-    pub(super) fn add_folder(&self, secret: FolderSecret, server: Arc<dyn Serve>) {
+    pub(super) fn add_folder(&self, secret: FolderSecret, opening: Option<Opening>, server: Arc<dyn Serve>) {
+        let folder = secret.folder_id();
+        let opening = secret.opening().or(opening);
         let mut state = self.state.lock();
         for link in state.links.values() {
-            link.command(Command::Offer(secret.clone()));
+            link.command(Command::Offer(secret.clone(), opening.clone()));
+            // Where it is offered already, the key may have become a stronger one.
+            if let Some(opening) = &opening {
+                link.command(Command::Learn(folder, opening.clone()));
+            }
         }
-        state.folders.insert(secret.folder_id(), Folder { secret, server });
+        state.folders.insert(folder, Folder { secret, opening, server });
+    }
+
+    /// A peer has told how a folder's secret opens, and the session has checked it: for all links.
+    pub(super) fn handle_opening(&self, folder: FolderId, opening: &Opening) {
+        let mut state = self.state.lock();
+        let State { folders, links, .. } = &mut *state;
+        let Some(known) = folders.get_mut(&folder).filter(|known| known.opening.is_none()) else { return };
+        known.opening = Some(opening.clone());
+        for link in links.values() {
+            link.command(Command::Learn(folder, opening.clone()));
+        }
     }
 
     pub(super) fn remove_folder(&self, folder: FolderId) {
@@ -172,10 +190,10 @@ impl Hub {
 
     /// Registers a link and gives the folders to offer on it. Under one lock, so that a folder
     /// added meanwhile is either among them or comes as a command.
-    pub(super) fn handle_link(&self, link: &Arc<Link>) -> Vec<FolderSecret> {
+    pub(super) fn handle_link(&self, link: &Arc<Link>) -> Vec<(FolderSecret, Option<Opening>)> {
         let mut state = self.state.lock();
         state.links.insert(link.id, Arc::clone(link));
-        state.folders.values().map(|folder| folder.secret.clone()).collect()
+        state.folders.values().map(|folder| (folder.secret.clone(), folder.opening.clone())).collect()
     }
 
     /// A link has proved which device it leads to.

@@ -5,17 +5,17 @@
 //! that lets too much pile up is dropped. It does wait for the folders to take events, and so lets
 //! QUIC's flow control slow the peer down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keystore::{DeviceId, FolderId, FolderSecret};
+use keystore::{DeviceId, FolderId, FolderSecret, Opening};
 use parking_lot::Mutex;
 use protocol::message::Message;
-use protocol::session::{Binding, Output, Session};
+use protocol::session::{Binding, Output, PeerInfo as Proven, Session, SessionError};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -44,6 +44,8 @@ const BAR_MISBEHAVED: Duration = Duration::from_secs(300);
 const BAR_OURSELVES: Duration = Duration::from_secs(600);
 /// How long a link that is asked for a sign of life may take, at least.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// A link on which no folder is left stays so long, in case another is just being added.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Why a link is closed; the number is what the other side sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +67,14 @@ pub(super) enum Reason {
     Asked = 6,
     /// It no longer answers.
     Dead = 7,
+    /// The other side speaks another version, or is this device.
+    Incompatible = 8,
 }
 
 /// What the folders want of a link.
 pub(super) enum Command {
-    Offer(FolderSecret),
+    Offer(FolderSecret, Option<Opening>),
+    Learn(FolderId, Opening),
     Withdraw(FolderId),
     Send(FolderId, Message),
 }
@@ -82,8 +87,10 @@ pub(super) struct Link {
     pub(super) is_dialed: bool,
     /// A link before this one has ended: this one may speak now.
     pub(super) speaker_changed: Notify,
-    /// The peers by the channel that we gave them.
-    pub(super) channels: Mutex<BTreeMap<u32, Peer>>,
+    /// The peer in each folder that is joined.
+    pub(super) peers: Mutex<BTreeMap<FolderId, Peer>>,
+    /// Locked for moments only: by the link's task, and to see what a question is about.
+    pub(super) session: Mutex<Session>,
     commands: mpsc::Sender<Command>,
     unwritten: AtomicU64,
 }
@@ -120,26 +127,32 @@ impl Link {
 
 /// Which side opened a link, and how it came about.
 pub(super) enum Origin {
-    Accepted(Place),
+    /// Held until something is proven.
+    Accepted(#[expect(dead_code, reason = "to be dropped is its use")] Place),
     Dialed(Target, FoundBy),
 }
 
 /// Drives a link to its end; says whether a folder in common was proven on it.
 pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -> bool {
     let address = canonical(connection.remote_address());
+    let is_dialed = matches!(origin, Origin::Dialed(..));
+    let Some(session) = new_session(&hub, &connection, address, is_dialed) else {
+        connection.close(VarInt::from_u32(Reason::Unproven as u32), b"");
+        return false;
+    };
     let (commands, commands_in) = mpsc::channel(COMMANDS);
     let link = Arc::new(Link {
         id: hub.next_link_id(),
         connection,
         address,
-        is_dialed: matches!(origin, Origin::Dialed(..)),
+        is_dialed,
         speaker_changed: Notify::new(),
-        channels: Mutex::default(),
+        peers: Mutex::default(),
+        session: Mutex::new(session),
         commands,
         unwritten: AtomicU64::new(0),
     });
-    let deadline = Instant::now() + PROVE_WITHIN;
-    let started = timeout(PROVE_WITHIN, Driver::start(&hub, &link, origin, commands_in, deadline)).await;
+    let started = timeout(PROVE_WITHIN, Driver::start(&hub, &link, origin, commands_in)).await;
     let Ok(Ok(mut driver)) = started else {
         link.close(Reason::Unproven);
         return false;
@@ -155,20 +168,34 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -
     driver.device.is_some()
 }
 
+/// A session bound to this connection; none if it leads to ourselves.
+fn new_session(hub: &Hub, connection: &Connection, address: SocketAddr, we_dialed: bool) -> Option<Session> {
+    let theirs = tls::peer_fingerprint(connection.peer_identity())?;
+    let ours = hub.endpoints.fingerprint();
+    if theirs == ours {
+        hub.book.lock().bar(address, hub.now() + BAR_OURSELVES);
+        return None;
+    }
+    let mut exporter = [0; 32];
+    connection.export_keying_material(&mut exporter, tls::EXPORTER_LABEL, b"").ok()?;
+    let (dialer, acceptor) = if we_dialed { (ours, theirs) } else { (theirs, ours) };
+    let binding = Binding { exporter, dialer, acceptor, we_dialed };
+    Some(Session::new(binding, hub.device.clone(), &hub.name, &hub.draw_seed()))
+}
+
 struct Driver {
     hub: Arc<Hub>,
     link: Arc<Link>,
-    session: Session,
+    /// Until a folder is proven.
     origin: Option<Origin>,
     found_by: FoundBy,
-    fingerprint: tls::Fingerprint,
     control: RecvStream,
     writer: mpsc::UnboundedSender<Bytes>,
     commands: mpsc::Receiver<Command>,
     /// Who is there, once proven.
     device: Option<DeviceId>,
-    /// The folders that are joined, with the channel that we gave.
-    joined: BTreeMap<FolderId, Option<u32>>,
+    joined: BTreeSet<FolderId>,
+    /// Without a folder that is joined, the link ends then.
     deadline: Instant,
 }
 
@@ -179,47 +206,20 @@ impl Driver {
         link: &Arc<Link>,
         origin: Origin,
         commands: mpsc::Receiver<Command>,
-        deadline: Instant,
     ) -> Result<Self, Reason> {
+        let deadline = Instant::now() + PROVE_WITHIN;
         let connection = &link.connection;
-        let fingerprint = tls::peer_fingerprint(connection.peer_identity()).ok_or(Reason::Unproven)?;
-        let ours = hub.endpoints.fingerprint();
-        if fingerprint == ours {
-            hub.book.lock().bar(link.address, hub.now() + BAR_OURSELVES);
-            return Err(Reason::Unproven);
-        }
-        let mut exporter = [0; 32];
-        connection
-            .export_keying_material(&mut exporter, tls::EXPORTER_LABEL, b"")
-            .map_err(|_| Reason::Unproven)?;
-        let we_dialed = link.is_dialed;
-        let (dialer, acceptor) = if we_dialed { (ours, fingerprint) } else { (fingerprint, ours) };
-        let binding = Binding { exporter, dialer, acceptor, we_dialed };
-        let mut session = Session::new(binding, hub.device.clone(), hub.name.clone(), hub.draw_seed());
-        let streams = if we_dialed { connection.open_bi().await } else { connection.accept_bi().await };
+        let streams = if link.is_dialed { connection.open_bi().await } else { connection.accept_bi().await };
         let (send, control) = streams.map_err(|_| Reason::Unproven)?;
         let (writer, unwritten) = mpsc::unbounded_channel();
         tokio::spawn(write(Arc::clone(link), send, unwritten));
-        for secret in hub.handle_link(link) {
-            session.offer(&secret);
+        for (secret, opening) in hub.handle_link(link) {
+            link.session.lock().offer(&secret, opening);
         }
         let found_by = if let Origin::Dialed(_, found_by) = &origin { *found_by } else { FoundBy::Incoming };
         let (hub, link, origin) = (Arc::clone(hub), Arc::clone(link), Some(origin));
-        let (device, joined) = (None, BTreeMap::new());
-        Ok(Self {
-            hub,
-            link,
-            session,
-            origin,
-            found_by,
-            fingerprint,
-            control,
-            writer,
-            commands,
-            device,
-            joined,
-            deadline,
-        })
+        let (device, joined) = (None, BTreeSet::new());
+        Ok(Self { hub, link, origin, found_by, control, writer, commands, device, joined, deadline })
     }
 
     /// Until the connection or the session ends.
@@ -230,49 +230,69 @@ impl Driver {
             }
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(Command::Offer(secret)) => self.session.offer(&secret),
-                    Some(Command::Withdraw(folder)) => self.session.withdraw(folder),
-                    Some(Command::Send(folder, message)) => self.session.send(folder, message),
+                    Some(command) => self.on_command(command).await,
                     None => return Reason::ShuttingDown,
                 },
                 chunk = self.control.read_chunk(64 << 10, true) => match chunk {
-                    Ok(Some(chunk)) => self.session.handle_bytes(&chunk.bytes),
+                    Ok(Some(chunk)) => self.link.session.lock().handle_bytes(&chunk.bytes),
                     Ok(None) | Err(_) => return Reason::ShuttingDown,
                 },
-                () = sleep_until(self.deadline), if self.device.is_none() => return Reason::Unproven,
+                () = sleep_until(self.deadline), if self.joined.is_empty() => return match self.device {
+                    None => Reason::Unproven,
+                    Some(_) => Reason::NothingShared,
+                },
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Offer(secret, opening) => self.link.session.lock().offer(&secret, opening),
+            Command::Learn(folder, opening) => self.link.session.lock().learn_opening(&folder, &opening),
+            Command::Withdraw(folder) => {
+                self.link.session.lock().withdraw(&folder);
+                self.leave(folder).await;
+            }
+            Command::Send(folder, message) => {
+                // Who has left meanwhile is reported as such.
+                let _ = self.link.session.lock().send(&folder, &message);
             }
         }
     }
 
     /// Does all that the session asks for.
     async fn carry_out(&mut self) -> Result<(), Reason> {
-        while let Some(output) = self.session.poll_output() {
+        loop {
+            let Some(output) = self.link.session.lock().poll_output() else { return Ok(()) };
             match output {
                 Output::Send(bytes) => self.write(bytes)?,
-                Output::Joined { folder, peer } => {
-                    self.on_joined(folder, peer.device_id, peer.name, peer.capability).await?;
-                }
+                Output::Joined { folder, peer } => self.on_joined(folder, peer).await?,
                 Output::Opening { folder, opening } => {
-                    self.emit(NetEvent::Opening { folder, opening }).await?
+                    self.hub.handle_opening(folder, &opening);
+                    self.emit(NetEvent::Opening { folder, opening }).await?;
                 }
                 Output::Message { folder, message } => {
                     if let Some(peer) = self.device {
                         self.emit(NetEvent::Message { folder, peer, message }).await?;
                     }
                 }
-                Output::Left { folder } => {
-                    self.leave(folder).await;
-                    if self.joined.is_empty() {
-                        return Err(Reason::NothingShared);
-                    }
-                }
-                Output::Close(error) => {
-                    debug!(address = %self.link.address, %error, "a peer broke the protocol");
-                    return Err(Reason::Misbehaved);
-                }
+                Output::Left { folder } => self.leave(folder).await,
+                Output::Close(error) => return Err(self.on_close(error).await),
             }
         }
-        Ok(())
+    }
+
+    async fn on_close(&self, error: SessionError) -> Reason {
+        let address = self.link.address;
+        debug!(%address, %error, "a session has ended");
+        if matches!(error, SessionError::Ourselves) {
+            // A link to this very process was told by its certificate: this is another one.
+            self.hub.book.lock().bar(address, self.hub.now() + BAR_OURSELVES);
+            let _ = self.emit(NetEvent::DuplicateDevice { address }).await;
+            // What proves it to the other side is still on its way.
+            let _ = timeout(PROBE_WITHIN, self.link.connection.closed()).await;
+        }
+        if error.is_misbehaviour() { Reason::Misbehaved } else { Reason::Incompatible }
     }
 
     fn write(&self, bytes: Bytes) -> Result<(), Reason> {
@@ -287,44 +307,28 @@ impl Driver {
         self.hub.events.send(event).await.map_err(|_| Reason::ShuttingDown)
     }
 
-    async fn on_joined(
-        &mut self,
-        folder: FolderId,
-        device_id: DeviceId,
-        name: String,
-        capability: keystore::Capability,
-    ) -> Result<(), Reason> {
-        self.on_proven(device_id).await?;
+    async fn on_joined(&mut self, folder: FolderId, proven: Proven) -> Result<(), Reason> {
+        let Proven { device_id, name, capability } = proven;
+        self.on_proven(device_id);
         let info =
             PeerInfo { device_id, name, capability, address: self.link.address, found_by: self.found_by };
-        let channel = self.session.channel_of(folder).ok_or(Reason::Misbehaved)?;
+        let channel = self.link.session.lock().channel_of(&folder);
+        // It may have left again already.
+        let Some(channel) = channel else { return Ok(()) };
         let peer = Peer::new(Arc::clone(&self.link), folder, channel, info);
-        let ours = self.session.our_channel(folder);
-        if let Some(ours) = ours {
-            self.link.channels.lock().insert(ours, peer.clone());
-        }
-        self.joined.insert(folder, ours);
+        self.link.peers.lock().insert(folder, peer.clone());
+        self.joined.insert(folder);
         match self.hub.handle_joined(peer).await {
             Standing::Speak => Ok(()),
             Standing::Wait { decide } => self.wait(folder, device_id, decide).await,
         }
     }
 
-    /// Something was proven: the peer may ask now. The first time, it is also settled who it is.
-    async fn on_proven(&mut self, device: DeviceId) -> Result<(), Reason> {
-        if let Some(known) = self.device {
-            return if known == device { Ok(()) } else { Err(Reason::Misbehaved) };
+    /// Something was proven: the peer may ask now.
+    fn on_proven(&mut self, device: DeviceId) {
+        if self.device.replace(device).is_some() {
+            return;
         }
-        if device == self.hub.device.id() {
-            let address = self.link.address;
-            debug!(%address, certificate = ?self.fingerprint[..4], "another process has our device key");
-            self.hub.book.lock().bar(address, self.hub.now() + BAR_OURSELVES);
-            self.emit(NetEvent::DuplicateDevice { address }).await?;
-            // What proves it to the other side is still on its way.
-            let _ = timeout(PROBE_WITHIN, self.link.connection.closed()).await;
-            return Err(Reason::Unproven);
-        }
-        self.device = Some(device);
         // A place at the door is given back here.
         let target = match self.origin.take() {
             Some(Origin::Dialed(target, _)) => Some(target),
@@ -333,7 +337,6 @@ impl Driver {
         self.hub.handle_proven(&self.link, device, target.as_ref());
         transport::open_up(&self.link.connection);
         tokio::spawn(serve::accept_requests(Arc::clone(&self.hub), Arc::clone(&self.link)));
-        Ok(())
     }
 
     /// Another link speaks for this device: wait until it ends, or find out if it is dead.
@@ -359,16 +362,19 @@ impl Driver {
     }
 
     async fn leave(&mut self, folder: FolderId) {
-        let (Some(channel), Some(device)) = (self.joined.remove(&folder), self.device) else { return };
-        if let Some(channel) = channel {
-            self.link.channels.lock().remove(&channel);
+        if !self.joined.remove(&folder) {
+            return;
         }
-        self.hub.handle_left(self.link.id, device, folder).await;
+        self.deadline = Instant::now() + LINGER;
+        self.link.peers.lock().remove(&folder);
+        if let Some(device) = self.device {
+            self.hub.handle_left(self.link.id, device, folder).await;
+        }
     }
 
     async fn leave_all(&mut self) {
-        let folders: Vec<FolderId> = self.joined.keys().copied().collect();
-        for folder in folders {
+        for folder in std::mem::take(&mut self.joined) {
+            self.joined.insert(folder);
             self.leave(folder).await;
         }
     }

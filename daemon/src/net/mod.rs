@@ -104,11 +104,11 @@ pub enum NetEvent {
         /// What it says.
         message: Message,
     },
-    /// A peer has told how the folder's secret opens; not checked yet.
+    /// A peer has told how the folder's secret opens, and it does: to be kept. It may come twice.
     Opening {
         /// The folder.
         folder: FolderId,
-        /// What was told.
+        /// What convinces a reader.
         opening: Opening,
     },
     /// Another process uses our device key: a copied home. Its link was refused.
@@ -157,10 +157,11 @@ impl Net {
         self.hub.endpoints.buffers()
     }
 
-    /// Looks for peers of a folder on all links, and answers them from `server`. A folder that is
-    /// already there gets the new secret and server; links that have joined it stay.
-    pub fn add_folder(&self, secret: FolderSecret, server: Arc<dyn Serve>) {
-        self.hub.add_folder(secret, server);
+    /// Looks for peers of a folder on all links, and answers them from `server`. `opening` is what a
+    /// reader was told before. A folder that is already there gets the new secret and server for
+    /// links to come; those that have joined it stay as they are.
+    pub fn add_folder(&self, secret: FolderSecret, opening: Option<Opening>, server: Arc<dyn Serve>) {
+        self.hub.add_folder(secret, opening, server);
     }
 
     /// Leaves a folder on all links and forgets its addresses.

@@ -72,15 +72,17 @@ async fn answer(hub: &Hub, link: &Link, send: &mut SendStream, ask: &mut RecvStr
     decoder.push(&bytes);
     let frame = decoder.next_frame().ok().flatten().ok_or(Refusal::Malformed)?;
     let request = Request::parse(&frame).map_err(|_| Refusal::Malformed)?;
-    // The folder may just have been removed here: no fault of the peer's.
-    let peer = link.channels.lock().get(&request.channel()).cloned().ok_or(Refusal::Cut)?;
-    let server = hub.server(peer.folder()).ok_or(Refusal::Cut)?;
+    // The folder may just have been left here: no fault of the peer's.
+    let folder = link.session.lock().folder_of(request.channel()).ok_or(Refusal::Cut)?;
+    let server = hub.server(folder).ok_or(Refusal::Cut)?;
+    // None while the peer's welcome is still on its way.
+    let peer = link.peers.lock().get(&folder).cloned();
     match request {
         Request::Nodes { ids, .. } => {
             for ids in ids.chunks(NODES_AT_ONCE) {
                 let (server, ids) = (Arc::clone(&server), ids.to_vec());
                 let frames = blocking(hub, move || node_frames(&*server, &ids)).await?;
-                write(send, frames, &peer).await?;
+                write(send, frames, peer.as_ref()).await?;
             }
         }
         Request::Chunks { mut chunks, .. } => {
@@ -88,7 +90,7 @@ async fn answer(hub: &Hub, link: &Link, send: &mut SendStream, ask: &mut RecvStr
                 let rest = chunks.split_off(batch_len(&chunks));
                 let (server, batch) = (Arc::clone(&server), std::mem::replace(&mut chunks, rest));
                 let parts = blocking(hub, move || chunk_parts(&*server, &batch)).await?;
-                write(send, parts, &peer).await?;
+                write(send, parts, peer.as_ref()).await?;
             }
         }
     }
@@ -137,10 +139,12 @@ async fn blocking<T: Send + 'static>(
     task.await.map_err(|_| Refusal::Cut)
 }
 
-async fn write(send: &mut SendStream, mut parts: Vec<Bytes>, peer: &Peer) -> Result<(), Refusal> {
+async fn write(send: &mut SendStream, mut parts: Vec<Bytes>, peer: Option<&Peer>) -> Result<(), Refusal> {
     let len: usize = parts.iter().map(Bytes::len).sum();
     let written = timeout(TAKE_WITHIN, send.write_all_chunks(&mut parts)).await;
     written.map_err(|_| Refusal::Cut)?.map_err(|_| Refusal::Cut)?;
-    peer.count_up(len);
+    if let Some(peer) = peer {
+        peer.count_up(len);
+    }
     Ok(())
 }

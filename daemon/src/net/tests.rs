@@ -57,7 +57,7 @@ fn device(n: u8, folder: u8) -> Device {
     let config = config(n);
     let id = config.device.id();
     let (net, events) = Net::start(config).unwrap();
-    net.add_folder(secret(folder), shelf(&[b"one", b"two"]));
+    net.add_folder(secret(folder), None, shelf(&[b"one", b"two"]));
     Device { net, events, id }
 }
 
@@ -228,7 +228,7 @@ async fn a_pinned_peer_is_dialled_until_it_is_there_and_again_when_it_is_back() 
     drop(reserved);
     for _ in 0..2 {
         let (net, _events) = start_at(address).await;
-        net.add_folder(secret(1), shelf(&[]));
+        net.add_folder(secret(1), None, shelf(&[]));
         assert_eq!(alice.joined().await.info().device_id, DeviceKey::from_seed([2; 32]).id());
         net.close().await;
         alice.left().await;
@@ -239,7 +239,7 @@ async fn a_pinned_peer_is_dialled_until_it_is_there_and_again_when_it_is_back() 
 async fn a_folder_that_is_added_later_is_joined_on_the_same_link() {
     let (mut alice, _, mut bob, _) = pair().await;
     for device in [&alice, &bob] {
-        device.net.add_folder(secret(2), shelf(&[b"three"]));
+        device.net.add_folder(secret(2), None, shelf(&[b"three"]));
     }
     let (peer, _) = (alice.joined().await, bob.joined().await);
     assert_eq!(peer.folder(), secret(2).folder_id());
@@ -276,7 +276,7 @@ async fn both_families_share_a_port_and_an_address_is_shown_as_what_it_is() {
     let mut alice = device(1, 1);
     let listen = vec!["[::]:0".parse().unwrap()];
     let (net, events) = Net::start(NetConfig { listen, ..config(2) }).unwrap();
-    net.add_folder(secret(1), shelf(&[]));
+    net.add_folder(secret(1), None, shelf(&[]));
     let mut bob = Device { net, events, id: DeviceKey::from_seed([2; 32]).id() };
     let address = SocketAddr::from(([127, 0, 0, 1], bob.address().port()));
     alice.net.dial(folder(), address, FoundBy::Lan);
