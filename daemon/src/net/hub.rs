@@ -1,0 +1,293 @@
+//! What all links share: the folders, who is linked, the dial book, and the way out for events.
+//!
+//! Events about one membership are sent while the state is locked, by permits that were taken
+//! before, so the order in which the folders hear them is the order in which they happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
+use parking_lot::Mutex;
+use quinn::VarInt;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::dial::{DialBook, FoundBy, Target};
+use super::endpoint::Endpoints;
+use super::gate::Gate;
+use super::link::{Command, Link, Reason};
+use super::members::{LinkId, Members};
+use super::peer::Peer;
+use super::serve::Serve;
+use super::{NetConfig, NetError, NetEvent};
+
+/// Blocking reads for peers under way at once, over all links: a few for each disk.
+const SERVE_SLOTS: usize = 8;
+/// How many addresses' round trips are remembered, to choose the congestion control.
+const MAX_RTTS: usize = 1024;
+
+pub(super) struct Hub {
+    pub(super) endpoints: Endpoints,
+    pub(super) device: DeviceKey,
+    pub(super) name: String,
+    pub(super) gate: Gate,
+    pub(super) book: Mutex<DialBook>,
+    /// Something in the book has changed: look again what is due.
+    pub(super) book_changed: Notify,
+    pub(super) serve_slots: Arc<Semaphore>,
+    pub(super) events: mpsc::Sender<NetEvent>,
+    state: Mutex<State>,
+    random: Mutex<blake3::OutputReader>,
+    rtts: Mutex<BTreeMap<SocketAddr, Duration>>,
+    next_link: AtomicU64,
+    is_closed: AtomicBool,
+    start: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    folders: BTreeMap<FolderId, Folder>,
+    links: BTreeMap<LinkId, Arc<Link>>,
+    /// Whom each link has proved to be.
+    devices: BTreeMap<LinkId, DeviceId>,
+    peers: BTreeMap<(LinkId, FolderId), Peer>,
+    members: Members,
+}
+
+struct Folder {
+    secret: FolderSecret,
+    opening: Option<Opening>,
+    server: Arc<dyn Serve>,
+}
+
+/// What a link is to do after it has joined a folder.
+pub(super) enum Standing {
+    /// Go on.
+    Speak,
+    /// Pass nothing on until [`Hub::speaks`].
+    Wait {
+        /// The link that speaks now, if it is ours to find out whether it still answers.
+        decide: Option<Arc<Link>>,
+    },
+}
+
+impl Hub {
+    pub(super) fn new(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Self, NetError> {
+        let mut random = blake3::Hasher::new_keyed(&config.seed).finalize_xof();
+        let mut book_seed = [0; 32];
+        random.fill(&mut book_seed);
+        Ok(Self {
+            endpoints: Endpoints::bind(&config.listen)?,
+            device: config.device,
+            name: config.name,
+            gate: Gate::default(),
+            book: Mutex::new(DialBook::new(config.backoff, &book_seed)),
+            book_changed: Notify::new(),
+            serve_slots: Arc::new(Semaphore::new(SERVE_SLOTS)),
+            events,
+            state: Mutex::default(),
+            random: Mutex::new(random),
+            rtts: Mutex::default(),
+            next_link: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+            start: Instant::now(),
+        })
+    }
+
+    /// The time since the start, the clock of the book.
+    pub(super) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(super) fn draw_seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.random.lock().fill(&mut seed);
+        seed
+    }
+
+    pub(super) fn next_link_id(&self) -> LinkId {
+        self.next_link.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        for endpoint in self.endpoints.endpoints() {
+            endpoint.close(VarInt::from_u32(Reason::ShuttingDown as u32), b"shutting down");
+        }
+        self.book_changed.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed) || self.events.is_closed()
+    }
+
+    // --- folders and targets
+
+    pub(super) fn add_folder(&self, secret: FolderSecret, opening: Option<Opening>, server: Arc<dyn Serve>) {
+        let folder = secret.folder_id();
+        let opening = secret.opening().or(opening);
+        let mut state = self.state.lock();
+        for link in state.links.values() {
+            link.command(Command::Offer(secret.clone(), opening.clone()));
+            // Where it is offered already, the key may have become a stronger one.
+            if let Some(opening) = &opening {
+                link.command(Command::Learn(folder, opening.clone()));
+            }
+        }
+        state.folders.insert(folder, Folder { secret, opening, server });
+    }
+
+    /// A peer has told how a folder's secret opens, and the session has checked it: for all links.
+    pub(super) fn handle_opening(&self, folder: FolderId, opening: &Opening) {
+        let mut state = self.state.lock();
+        let State { folders, links, .. } = &mut *state;
+        let Some(known) = folders.get_mut(&folder).filter(|known| known.opening.is_none()) else { return };
+        known.opening = Some(opening.clone());
+        for link in links.values() {
+            link.command(Command::Learn(folder, opening.clone()));
+        }
+    }
+
+    pub(super) fn remove_folder(&self, folder: FolderId) {
+        let mut state = self.state.lock();
+        if state.folders.remove(&folder).is_some() {
+            for link in state.links.values() {
+                link.command(Command::Withdraw(folder));
+            }
+        }
+        drop(state);
+        self.book.lock().remove(folder, None);
+    }
+
+    pub(super) fn add_target(&self, folder: FolderId, target: Target, found_by: FoundBy) {
+        self.book.lock().add(folder, target, found_by, self.now());
+        self.book_changed.notify_one();
+    }
+
+    pub(super) fn set_pinned(&self, folder: FolderId, peers: BTreeSet<String>) {
+        let mut book = self.book.lock();
+        book.remove(folder, Some(FoundBy::Pinned));
+        for peer in peers {
+            let target = peer.parse().map_or_else(|_| Target::Name(peer), Target::Address);
+            book.add(folder, target, FoundBy::Pinned, self.now());
+        }
+        drop(book);
+        self.book_changed.notify_one();
+    }
+
+    pub(super) fn server(&self, folder: FolderId) -> Option<Arc<dyn Serve>> {
+        self.state.lock().folders.get(&folder).map(|folder| Arc::clone(&folder.server))
+    }
+
+    pub(super) fn rtt(&self, address: SocketAddr) -> Option<Duration> {
+        self.rtts.lock().get(&address).copied()
+    }
+
+    // --- links
+
+    /// Registers a link and gives the folders to offer on it. Under one lock, so that a folder
+    /// added meanwhile is either among them or comes as a command.
+    pub(super) fn handle_link(&self, link: &Arc<Link>) -> Vec<(FolderSecret, Option<Opening>)> {
+        let mut state = self.state.lock();
+        state.links.insert(link.id, Arc::clone(link));
+        state.folders.values().map(|folder| (folder.secret.clone(), folder.opening.clone())).collect()
+    }
+
+    /// A link has proved which device it leads to.
+    pub(super) fn handle_proven(&self, link: &Link, device: DeviceId, target: Option<&Target>) {
+        self.state.lock().devices.insert(link.id, device);
+        let mut book = self.book.lock();
+        book.handle_owner(target, link.address, device, self.now());
+        book.handle_connected(device);
+    }
+
+    /// A link has joined a folder.
+    pub(super) async fn handle_joined(&self, peer: Peer) -> Standing {
+        let (folder, device, link) = (peer.folder(), peer.info().device_id, Arc::clone(peer.link()));
+        let Ok(mut permits) = self.events.reserve_many(2).await else { return Standing::Speak };
+        let mut state = self.state.lock();
+        state.peers.insert((link.id, folder), peer.clone());
+        let speaker = state.members.join(device, folder, link.id);
+        let mut send = |event| {
+            if let Some(permit) = permits.next() {
+                permit.send(event);
+            }
+        };
+        let Some(other) = state.links.get(&speaker).filter(|_| speaker != link.id).cloned() else {
+            send(NetEvent::Joined { folder, peer });
+            return Standing::Speak;
+        };
+        let is_ours_to_decide = self.device.id() < device;
+        if !is_ours_to_decide {
+            return Standing::Wait { decide: None };
+        }
+        if link.is_dialed && !other.is_dialed {
+            state.members.prefer(device, folder, link.id);
+            send(NetEvent::Left { folder, peer: device });
+            send(NetEvent::Joined { folder, peer });
+            drop(state);
+            other.close(Reason::Duplicate);
+            return Standing::Speak;
+        }
+        Standing::Wait { decide: Some(other) }
+    }
+
+    pub(super) fn speaks(&self, link: LinkId, device: DeviceId, folder: FolderId) -> bool {
+        self.state.lock().members.speaks(device, folder, link)
+    }
+
+    /// A link has left a folder.
+    pub(super) async fn handle_left(&self, link: LinkId, device: DeviceId, folder: FolderId) {
+        let permits = self.events.reserve_many(2).await;
+        let mut state = self.state.lock();
+        state.peers.remove(&(link, folder));
+        let departure = state.members.leave(device, folder, link);
+        let Ok(mut permits) = permits else { return };
+        if departure.was_speaker {
+            let mut send = |event| {
+                if let Some(permit) = permits.next() {
+                    permit.send(event);
+                }
+            };
+            send(NetEvent::Left { folder, peer: device });
+            let peer = departure.successor.and_then(|next| state.peers.get(&(next, folder)));
+            if let Some(peer) = peer {
+                send(NetEvent::Joined { folder, peer: peer.clone() });
+                peer.link().speaker_changed.notify_one();
+            }
+        }
+    }
+
+    /// A link has ended, and has left all its folders.
+    pub(super) fn handle_ended(&self, link: &Link) {
+        let mut state = self.state.lock();
+        state.links.remove(&link.id);
+        let device = state.devices.remove(&link.id);
+        let is_last = device.is_none_or(|device| !state.devices.values().any(|other| *other == device));
+        drop(state);
+        if let Some(device) = device {
+            let mut rtts = self.rtts.lock();
+            if rtts.len() < MAX_RTTS || rtts.contains_key(&link.address) {
+                rtts.insert(link.address, link.connection.min_rtt());
+            }
+            if is_last {
+                self.book.lock().handle_disconnected(device, self.now());
+            }
+        }
+        self.book_changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    pub(super) fn link_count(&self) -> usize {
+        self.state.lock().links.len()
+    }
+
+    pub(super) fn peer_count(&self) -> usize {
+        self.state.lock().peers.len()
+    }
+}

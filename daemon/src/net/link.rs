@@ -1,0 +1,394 @@
+//! One link: a QUIC connection, its control stream, and the session that is driven on it.
+//!
+//! The task of a link reads the control stream, feeds the session and carries out what it says. It
+//! never waits for the other side to read: what is to be written goes to a second task, and a peer
+//! that lets too much pile up is dropped. It does wait for the folders to take events, and so lets
+//! QUIC's flow control slow the peer down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use keystore::{DeviceId, FolderId, FolderSecret, Opening};
+use parking_lot::Mutex;
+use protocol::message::Message;
+use protocol::session::{Binding, Output, PeerInfo as Proven, Session, SessionError};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+use super::NetEvent;
+use super::dial::{FoundBy, Target};
+use super::door::canonical;
+use super::gate::Place;
+use super::hub::{Hub, Standing};
+use super::members::LinkId;
+use super::peer::{Peer, PeerInfo};
+use super::{serve, tls, transport};
+
+/// Within this long a stranger has to prove a folder; it is some round trips.
+pub(super) const PROVE_WITHIN: Duration = Duration::from_secs(5);
+/// A handshake on a bad line takes some retransmissions.
+pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Commands of the folders that wait for the link's task.
+const COMMANDS: usize = 1024;
+/// What may wait to be written to a peer that does not read: as much as QUIC itself buffers.
+const MAX_UNWRITTEN: u64 = 64 << 20;
+/// How long an address rests after its peer has broken the protocol.
+const BAR_MISBEHAVED: Duration = Duration::from_secs(300);
+/// How long our own address rests; an address may move to another device.
+const BAR_OURSELVES: Duration = Duration::from_secs(600);
+/// How long a link that is asked for a sign of life may take, at least.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// A link on which no folder is left stays so long, in case another is just being added.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Why a link is closed; the number is what the other side sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Reason {
+    /// The daemon ends.
+    ShuttingDown = 0,
+    /// Nothing was proven in time, or the connection is to ourselves.
+    Unproven = 1,
+    /// Another link to the same device stays.
+    Duplicate = 2,
+    /// The peer broke the protocol.
+    Misbehaved = 3,
+    /// The peer does not read what we send.
+    TooSlow = 4,
+    /// No folder is shared any more.
+    NothingShared = 5,
+    /// The folder asked for it.
+    Asked = 6,
+    /// It no longer answers.
+    Dead = 7,
+    /// The other side speaks another version, or is this device.
+    Incompatible = 8,
+}
+
+/// What the folders want of a link.
+pub(super) enum Command {
+    Offer(FolderSecret, Option<Opening>),
+    Learn(FolderId, Opening),
+    Withdraw(FolderId),
+    Send(FolderId, Message),
+}
+
+/// What others may know of a link.
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) connection: Connection,
+    pub(super) address: SocketAddr,
+    pub(super) is_dialed: bool,
+    /// A link before this one has ended: this one may speak now.
+    pub(super) speaker_changed: Notify,
+    /// The peer in each folder that is joined.
+    pub(super) peers: Mutex<BTreeMap<FolderId, Peer>>,
+    /// Locked for moments only: by the link's task, and to see what a question is about.
+    pub(super) session: Mutex<Session>,
+    commands: mpsc::Sender<Command>,
+    unwritten: AtomicU64,
+}
+
+impl Link {
+    /// Hands a command to the link's task. A link whose task is so far behind that there is no room
+    /// is closed: what cannot be said must not be lost silently.
+    pub(super) fn command(&self, command: Command) -> bool {
+        let sent = self.commands.try_send(command);
+        if matches!(sent, Err(mpsc::error::TrySendError::Full(_))) {
+            self.close(Reason::TooSlow);
+        }
+        sent.is_ok()
+    }
+
+    pub(super) fn close(&self, reason: Reason) {
+        self.connection.close(VarInt::from_u32(reason as u32), b"");
+    }
+
+    /// Whether the other side still answers: something that it must acknowledge is sent, and any
+    /// packet back will do.
+    async fn is_alive(&self) -> bool {
+        let before = self.connection.stats().udp_rx.datagrams;
+        if self.connection.send_datagram(Bytes::from_static(&[0])).is_err() {
+            return false;
+        }
+        let within = PROBE_WITHIN.max(self.connection.rtt() * 4);
+        tokio::select! {
+            _ = self.connection.closed() => false,
+            () = tokio::time::sleep(within) => self.connection.stats().udp_rx.datagrams > before,
+        }
+    }
+}
+
+/// Which side opened a link, and how it came about.
+pub(super) enum Origin {
+    /// Held until something is proven.
+    Accepted(#[expect(dead_code, reason = "to be dropped is its use")] Place),
+    Dialed(Target, FoundBy),
+}
+
+/// Drives a link to its end; says whether a folder in common was proven on it.
+pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -> bool {
+    let address = canonical(connection.remote_address());
+    let is_dialed = matches!(origin, Origin::Dialed(..));
+    let Some(session) = new_session(&hub, &connection, address, is_dialed) else {
+        connection.close(VarInt::from_u32(Reason::Unproven as u32), b"");
+        return false;
+    };
+    let (commands, commands_in) = mpsc::channel(COMMANDS);
+    let link = Arc::new(Link {
+        id: hub.next_link_id(),
+        connection,
+        address,
+        is_dialed,
+        speaker_changed: Notify::new(),
+        peers: Mutex::default(),
+        session: Mutex::new(session),
+        commands,
+        unwritten: AtomicU64::new(0),
+    });
+    let started = timeout(PROVE_WITHIN, Driver::start(&hub, &link, origin, commands_in)).await;
+    let Ok(Ok(mut driver)) = started else {
+        link.close(Reason::Unproven);
+        return false;
+    };
+    let reason = driver.drive().await;
+    if reason == Reason::Misbehaved {
+        hub.book.lock().bar(address, hub.now() + BAR_MISBEHAVED);
+    }
+    debug!(%address, ?reason, "a link has ended");
+    link.close(reason);
+    driver.leave_all().await;
+    hub.handle_ended(&link);
+    driver.device.is_some()
+}
+
+/// A session bound to this connection; none if it leads to ourselves.
+fn new_session(hub: &Hub, connection: &Connection, address: SocketAddr, we_dialed: bool) -> Option<Session> {
+    let theirs = tls::peer_fingerprint(connection.peer_identity())?;
+    let ours = hub.endpoints.fingerprint();
+    if theirs == ours {
+        hub.book.lock().bar(address, hub.now() + BAR_OURSELVES);
+        return None;
+    }
+    let mut exporter = [0; 32];
+    connection.export_keying_material(&mut exporter, tls::EXPORTER_LABEL, b"").ok()?;
+    let (dialer, acceptor) = if we_dialed { (ours, theirs) } else { (theirs, ours) };
+    let binding = Binding { exporter, dialer, acceptor, we_dialed };
+    Some(Session::new(binding, hub.device.clone(), &hub.name, &hub.draw_seed()))
+}
+
+struct Driver {
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    /// Until a folder is proven.
+    origin: Option<Origin>,
+    found_by: FoundBy,
+    control: RecvStream,
+    writer: mpsc::UnboundedSender<Bytes>,
+    commands: mpsc::Receiver<Command>,
+    /// Who is there, once proven.
+    device: Option<DeviceId>,
+    joined: BTreeSet<FolderId>,
+    /// Without a folder that is joined, the link ends then.
+    deadline: Instant,
+}
+
+impl Driver {
+    /// Opens or awaits the control stream and offers all folders.
+    async fn start(
+        hub: &Arc<Hub>,
+        link: &Arc<Link>,
+        origin: Origin,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Self, Reason> {
+        let deadline = Instant::now() + PROVE_WITHIN;
+        let connection = &link.connection;
+        let streams = if link.is_dialed { connection.open_bi().await } else { connection.accept_bi().await };
+        let (send, control) = streams.map_err(|_| Reason::Unproven)?;
+        let (writer, unwritten) = mpsc::unbounded_channel();
+        tokio::spawn(write(Arc::clone(link), send, unwritten));
+        for (secret, opening) in hub.handle_link(link) {
+            link.session.lock().offer(&secret, opening);
+        }
+        let found_by = if let Origin::Dialed(_, found_by) = &origin { *found_by } else { FoundBy::Incoming };
+        let (hub, link, origin) = (Arc::clone(hub), Arc::clone(link), Some(origin));
+        let (device, joined) = (None, BTreeSet::new());
+        Ok(Self { hub, link, origin, found_by, control, writer, commands, device, joined, deadline })
+    }
+
+    /// Until the connection or the session ends.
+    async fn drive(&mut self) -> Reason {
+        loop {
+            if let Err(reason) = self.carry_out().await {
+                return reason;
+            }
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return Reason::ShuttingDown,
+                },
+                chunk = self.control.read_chunk(64 << 10, true) => match chunk {
+                    Ok(Some(chunk)) => self.link.session.lock().handle_bytes(&chunk.bytes),
+                    Ok(None) | Err(_) => return Reason::ShuttingDown,
+                },
+                () = sleep_until(self.deadline), if self.joined.is_empty() => return match self.device {
+                    None => Reason::Unproven,
+                    Some(_) => Reason::NothingShared,
+                },
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Offer(secret, opening) => self.link.session.lock().offer(&secret, opening),
+            Command::Learn(folder, opening) => self.link.session.lock().learn_opening(&folder, &opening),
+            Command::Withdraw(folder) => {
+                self.link.session.lock().withdraw(&folder);
+                self.leave(folder).await;
+            }
+            Command::Send(folder, message) => {
+                // Who has left meanwhile is reported as such.
+                let _ = self.link.session.lock().send(&folder, &message);
+            }
+        }
+    }
+
+    /// Does all that the session asks for.
+    async fn carry_out(&mut self) -> Result<(), Reason> {
+        loop {
+            let Some(output) = self.link.session.lock().poll_output() else { return Ok(()) };
+            match output {
+                Output::Send(bytes) => self.write(bytes)?,
+                Output::Joined { folder, peer } => self.on_joined(folder, peer).await?,
+                Output::Opening { folder, opening } => {
+                    self.hub.handle_opening(folder, &opening);
+                    self.emit(NetEvent::Opening { folder, opening }).await?;
+                }
+                Output::Message { folder, message } => {
+                    if let Some(peer) = self.device {
+                        self.emit(NetEvent::Message { folder, peer, message }).await?;
+                    }
+                }
+                Output::Left { folder } => self.leave(folder).await,
+                Output::Close(error) => return Err(self.on_close(error).await),
+            }
+        }
+    }
+
+    async fn on_close(&self, error: SessionError) -> Reason {
+        let address = self.link.address;
+        debug!(%address, %error, "a session has ended");
+        if matches!(error, SessionError::Ourselves) {
+            // A link to this very process was told by its certificate: this is another one.
+            self.hub.book.lock().bar(address, self.hub.now() + BAR_OURSELVES);
+            let _ = self.emit(NetEvent::DuplicateDevice { address }).await;
+            // What proves it to the other side is still on its way.
+            let _ = timeout(PROBE_WITHIN, self.link.connection.closed()).await;
+        }
+        if error.is_misbehaviour() { Reason::Misbehaved } else { Reason::Incompatible }
+    }
+
+    fn write(&self, bytes: Bytes) -> Result<(), Reason> {
+        let unwritten = self.link.unwritten.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if unwritten > MAX_UNWRITTEN || self.writer.send(bytes).is_err() {
+            return Err(Reason::TooSlow);
+        }
+        Ok(())
+    }
+
+    async fn emit(&self, event: NetEvent) -> Result<(), Reason> {
+        self.hub.events.send(event).await.map_err(|_| Reason::ShuttingDown)
+    }
+
+    async fn on_joined(&mut self, folder: FolderId, proven: Proven) -> Result<(), Reason> {
+        let Proven { device_id, name, capability } = proven;
+        self.on_proven(device_id);
+        let info =
+            PeerInfo { device_id, name, capability, address: self.link.address, found_by: self.found_by };
+        let channel = self.link.session.lock().channel_of(&folder);
+        // It may have left again already.
+        let Some(channel) = channel else { return Ok(()) };
+        let peer = Peer::new(Arc::clone(&self.link), folder, channel, info);
+        self.link.peers.lock().insert(folder, peer.clone());
+        self.joined.insert(folder);
+        match self.hub.handle_joined(peer).await {
+            Standing::Speak => Ok(()),
+            Standing::Wait { decide } => self.wait(folder, device_id, decide).await,
+        }
+    }
+
+    /// Something was proven: the peer may ask now.
+    fn on_proven(&mut self, device: DeviceId) {
+        if self.device.replace(device).is_some() {
+            return;
+        }
+        // A place at the door is given back here.
+        let target = match self.origin.take() {
+            Some(Origin::Dialed(target, _)) => Some(target),
+            Some(Origin::Accepted(_)) | None => None,
+        };
+        self.hub.handle_proven(&self.link, device, target.as_ref());
+        transport::open_up(&self.link.connection);
+        tokio::spawn(serve::accept_requests(Arc::clone(&self.hub), Arc::clone(&self.link)));
+    }
+
+    /// Another link speaks for this device: wait until it ends, or find out if it is dead.
+    async fn wait(
+        &self,
+        folder: FolderId,
+        device: DeviceId,
+        decide: Option<Arc<Link>>,
+    ) -> Result<(), Reason> {
+        if let Some(other) = decide {
+            if other.is_alive().await {
+                return Err(Reason::Duplicate);
+            }
+            other.close(Reason::Dead);
+        }
+        while !self.hub.speaks(self.link.id, device, folder) {
+            tokio::select! {
+                _ = self.link.connection.closed() => return Err(Reason::Duplicate),
+                () = self.link.speaker_changed.notified() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn leave(&mut self, folder: FolderId) {
+        if !self.joined.remove(&folder) {
+            return;
+        }
+        self.deadline = Instant::now() + LINGER;
+        self.link.peers.lock().remove(&folder);
+        if let Some(device) = self.device {
+            self.hub.handle_left(self.link.id, device, folder).await;
+        }
+    }
+
+    async fn leave_all(&mut self) {
+        for folder in std::mem::take(&mut self.joined) {
+            self.joined.insert(folder);
+            self.leave(folder).await;
+        }
+    }
+}
+
+/// Writes the control stream, until the link's task has ended and all is written.
+async fn write(link: Arc<Link>, mut stream: SendStream, mut unwritten: mpsc::UnboundedReceiver<Bytes>) {
+    // News must not wait behind bulk.
+    let _ = stream.set_priority(1);
+    while let Some(bytes) = unwritten.recv().await {
+        let len = bytes.len() as u64;
+        if stream.write_chunk(bytes).await.is_err() {
+            return;
+        }
+        link.unwritten.fetch_sub(len, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,243 @@
+//! A device in a folder, as the folder sees it: to send to, and to ask.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use keystore::{Capability, DeviceId, FolderId};
+use protocol::NodeId;
+use protocol::frame::{FrameDecoder, MAX_FRAME_BYTES};
+use protocol::message::{
+    CHUNK_HEADER_BYTES, ChunkHeader, ChunkWanted, MAX_REQUEST_NODES, Message, MessageError, NodeReply,
+    Request,
+};
+use quinn::RecvStream;
+use tokio::time::timeout;
+
+use super::dial::FoundBy;
+use super::link::{Command, Link, Reason};
+
+/// A peer that sends nothing for this long while it owes an answer is not waited for.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// Who a peer is.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Its device key, proved.
+    pub device_id: DeviceId,
+    /// What it calls itself; not to be printed raw.
+    pub name: String,
+    /// What it says its key allows; nothing depends on it.
+    pub capability: Capability,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How that address became known.
+    pub found_by: FoundBy,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer is gone, or reads too slowly and was dropped")]
+pub struct SendError;
+
+/// Why an answer did not come, or not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The link has ended, or the peer has cut the answer.
+    #[error("the peer is gone")]
+    Gone,
+    /// Nothing has come for too long.
+    #[error("the peer does not answer")]
+    Stalled,
+    /// What came is not an answer. The link was closed.
+    #[error(transparent)]
+    Malformed(#[from] MessageError),
+}
+
+/// The answer for one chunk. Its bytes are not verified yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChunkAnswer {
+    /// Its bytes, as many as were asked for.
+    Here(Bytes),
+    /// The peer does not have it.
+    Gone,
+}
+
+/// One device in one folder. Clones are the same peer.
+#[derive(Clone)]
+pub struct Peer(Arc<Inner>);
+
+struct Inner {
+    link: Arc<Link>,
+    folder: FolderId,
+    /// The number that the peer gave the folder.
+    channel: u32,
+    info: PeerInfo,
+    down: AtomicU64,
+    up: AtomicU64,
+}
+
+impl Peer {
+    pub(super) fn new(link: Arc<Link>, folder: FolderId, channel: u32, info: PeerInfo) -> Self {
+        Self(Arc::new(Inner { link, folder, channel, info, down: AtomicU64::new(0), up: AtomicU64::new(0) }))
+    }
+
+    /// Who it is.
+    pub fn info(&self) -> &PeerInfo {
+        &self.0.info
+    }
+
+    /// The folder that this is about.
+    pub fn folder(&self) -> FolderId {
+        self.0.folder
+    }
+
+    /// The current estimate of the round trip.
+    pub fn rtt(&self) -> Duration {
+        self.0.link.connection.rtt()
+    }
+
+    /// Bytes of nodes and chunks that came from this peer for this folder.
+    pub fn bytes_down(&self) -> u64 {
+        self.0.down.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of nodes and chunks that went to this peer for this folder.
+    pub fn bytes_up(&self) -> u64 {
+        self.0.up.load(Ordering::Relaxed)
+    }
+
+    /// Puts a message on its way; returns at once. Messages arrive in order, or the peer leaves.
+    ///
+    /// # Errors
+    /// When the link has ended. A peer that leaves too much unread is dropped here.
+    pub fn send(&self, message: Message) -> Result<(), SendError> {
+        if self.0.link.command(Command::Send(self.0.folder, message)) { Ok(()) } else { Err(SendError) }
+    }
+
+    /// Fetches nodes, in the order of `ids`; `None` where the peer does not have one. Not verified.
+    ///
+    /// # Errors
+    /// When the link ends, the peer stalls or its answer is malformed.
+    pub async fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<Bytes>>, FetchError> {
+        let mut nodes = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(MAX_REQUEST_NODES) {
+            let request = Request::Nodes { channel: self.0.channel, ids: ids.to_vec() };
+            let answer = self.ask(&request).await?;
+            self.judge(self.read_nodes(answer, ids.len(), &mut nodes).await)?;
+        }
+        Ok(nodes)
+    }
+
+    /// Fetches chunks of one bundle; `on_chunk` hears of each, in order, as it arrives. To drop the
+    /// future takes back the question.
+    ///
+    /// # Errors
+    /// As for [`Self::nodes`]; the chunks that were passed on are good to use.
+    pub async fn chunks(
+        &self,
+        wanted: &[ChunkWanted],
+        mut on_chunk: impl FnMut(usize, ChunkAnswer),
+    ) -> Result<(), FetchError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let request = Request::Chunks { channel: self.0.channel, chunks: wanted.to_vec() };
+        let mut answer = self.ask(&request).await?;
+        for (number, wanted) in wanted.iter().enumerate() {
+            let chunk = self.judge(self.read_chunk(&mut answer, wanted).await)?;
+            on_chunk(number, chunk);
+        }
+        Ok(())
+    }
+
+    /// Ends the link to the device, in all folders. It may be dialled again.
+    pub fn close(&self) {
+        self.0.link.close(Reason::Asked);
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.0.link
+    }
+
+    pub(super) fn count_up(&self, bytes: usize) {
+        self.0.up.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    async fn ask(&self, request: &Request) -> Result<RecvStream, FetchError> {
+        let opened = timeout(STALLED_AFTER, self.0.link.connection.open_bi()).await;
+        let (mut send, answer) = opened.map_err(|_| FetchError::Stalled)?.map_err(|_| FetchError::Gone)?;
+        send.write_chunk(request.encode().encode()).await.map_err(|_| FetchError::Gone)?;
+        send.finish().map_err(|_| FetchError::Gone)?;
+        Ok(answer)
+    }
+
+    /// Closes the link of a peer that has answered what no peer may.
+    fn judge<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
+        if matches!(result, Err(FetchError::Malformed(_))) {
+            self.0.link.close(Reason::Misbehaved);
+        }
+        result
+    }
+
+    async fn read_nodes(
+        &self,
+        mut answer: RecvStream,
+        count: usize,
+        nodes: &mut Vec<Option<Bytes>>,
+    ) -> Result<(), FetchError> {
+        let mut decoder = FrameDecoder::new(MAX_FRAME_BYTES);
+        let end = nodes.len() + count;
+        while nodes.len() < end {
+            while let Some(frame) = decoder.next_frame().map_err(|_| MessageError::TooMany)? {
+                nodes.push(match NodeReply::parse(&frame)? {
+                    NodeReply::Node(bytes) => Some(bytes),
+                    NodeReply::Gone => None,
+                });
+                if nodes.len() == end {
+                    return Ok(());
+                }
+            }
+            let read = timeout(STALLED_AFTER, answer.read_chunk(64 << 10, true)).await;
+            let read = read.map_err(|_| FetchError::Stalled)?.map_err(|_| FetchError::Gone)?;
+            let bytes = read.ok_or(FetchError::Gone)?.bytes;
+            self.0.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            decoder.push(&bytes);
+        }
+        Ok(())
+    }
+
+    async fn read_chunk(
+        &self,
+        answer: &mut RecvStream,
+        wanted: &ChunkWanted,
+    ) -> Result<ChunkAnswer, FetchError> {
+        let mut header = [0; CHUNK_HEADER_BYTES];
+        read_exact(answer, &mut header).await?;
+        let ChunkHeader::Here { len } = ChunkHeader::parse(&header, wanted)? else {
+            return Ok(ChunkAnswer::Gone);
+        };
+        let mut bytes = BytesMut::zeroed(len as usize);
+        read_exact(answer, &mut bytes).await?;
+        self.0.down.fetch_add(u64::from(len), Ordering::Relaxed);
+        Ok(ChunkAnswer::Here(bytes.freeze()))
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("folder", &self.0.folder).field("info", &self.0.info).finish()
+    }
+}
+
+/// Fills the buffer, as long as something keeps coming.
+async fn read_exact(answer: &mut RecvStream, mut buffer: &mut [u8]) -> Result<(), FetchError> {
+    while !buffer.is_empty() {
+        let read = timeout(STALLED_AFTER, answer.read(buffer)).await.map_err(|_| FetchError::Stalled)?;
+        let read = read.map_err(|_| FetchError::Gone)?.ok_or(FetchError::Gone)?;
+        buffer = &mut buffer[read..];
+    }
+    Ok(())
+}
