@@ -129,7 +129,8 @@ fn died(home: &Home, log_before: u64) -> ApiError {
         None => "the daemon stopped at once and did not say why".to_owned(),
     };
     let next = line("next: ").map_or_else(|| format!("see its log, {}", home.log().display()), str::to_owned);
-    ApiError::new(Class::Failed, "DAEMON_FAILED", message).at(home.log().display().to_string()).next(next)
+    let path = line("path: ").map_or_else(|| home.log().display().to_string(), str::to_owned);
+    ApiError::new(Class::Failed, "DAEMON_FAILED", message).at(path).next(next)
 }
 
 pub(super) async fn down(client: &Client) -> Result<Reply, ApiError> {
@@ -150,7 +151,7 @@ pub(super) async fn down(client: &Client) -> Result<Reply, ApiError> {
 /// Whether the process is there; one whose parent does not fetch its end has ended all the same.
 fn runs(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    let is_zombie = stat
-        .is_ok_and(|text| text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
+    let is_zombie =
+        stat.is_ok_and(|text| text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
     test_kill_process(pid).is_ok() && !is_zombie
 }

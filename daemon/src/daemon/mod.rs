@@ -56,7 +56,9 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
     start_log();
     let home = Home::open(directory)?;
     let lock = home.lock()?;
-    let config = Arc::new(LiveConfig::open(&home, Surroundings::of_this_machine())?);
+    let config = LiveConfig::open(&home, Surroundings::of_this_machine());
+    let config = config.map_err(|error| ApiError::from(error).at(home.config().display().to_string()))?;
+    let config = Arc::new(config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| system("the runtime cannot start", &cause))?;
     let ended = runtime.block_on(async {
