@@ -85,7 +85,7 @@ Example:
         /// The folder
         folder: String,
         /// Give up after this many seconds (exit code 4)
-        #[arg(long, value_name = "S")]
+        #[arg(long, value_name = "S", value_parser = seconds)]
         timeout: Option<f64>,
         /// Also wait until N peers have everything
         #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -230,6 +230,12 @@ Examples:
         #[arg(long)]
         folder: Option<String>,
     },
+}
+
+/// Seconds to wait. `inf` and `nan` are numbers too, but no JSON.
+fn seconds(text: &str) -> Result<f64, String> {
+    let parsed = text.parse::<f64>().ok();
+    parsed.filter(|seconds| seconds.is_finite()).ok_or_else(|| "it must be a number of seconds".to_owned())
 }
 
 #[cfg(test)]

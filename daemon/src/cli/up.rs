@@ -91,7 +91,8 @@ async fn find_or_start(home: &Home, client: &Client) -> Result<(Status, bool), A
         match client.read("/v1/status").await {
             Ok(status) => return Ok((status, ended.is_none())),
             Err(error) if error.class != Class::NoDaemon => return Err(error),
-            Err(_) if ended.is_some() => return Err(died(&home, log_before)),
+            // Another daemon of this home is on its way up, or ours has failed.
+            Err(_) if ended.is_some() && !is_taken(&home) => return Err(died(&home, log_before)),
             Err(_) if begun.elapsed() > START_PATIENCE => {
                 let message = format!("the daemon does not answer after {} s", START_PATIENCE.as_secs());
                 return Err(ApiError::new(Class::Failed, "DAEMON_SLOW", message)
@@ -101,6 +102,10 @@ async fn find_or_start(home: &Home, client: &Client) -> Result<(Status, bool), A
             Err(_) => {}
         }
     }
+}
+
+fn is_taken(home: &Home) -> bool {
+    matches!(home.lock(), Err(HomeError::Taken { .. }))
 }
 
 fn spawn(home: &Home, log: std::fs::File) -> Result<Child, ApiError> {

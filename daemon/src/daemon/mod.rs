@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -53,6 +54,8 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
         // Not a group leader after a plain spawn, so this fails only if we lead a session already.
         let _ = rustix::process::setsid();
     }
+    // A core file would hold keys. Where this is refused, the home's 0700 is what is left.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     start_log();
     let home = Home::open(directory)?;
     let lock = home.lock()?;

@@ -196,9 +196,11 @@ impl Control for Fake {
     async fn wait(&self, folder: &str, timeout: Option<Duration>, peers: u64) -> Result<Status, ApiError> {
         match folder {
             WORK => Err(ApiError::new(Class::Held, "MASS_DELETE", "`work` is held")),
-            NOTES => {
-                Err(ApiError::new(Class::TimedOut, "TIMED_OUT", format!("not in sync after {timeout:?}")))
-            }
+            NOTES => Err(ApiError::new(
+                Class::TimedOut,
+                "TIMED_OUT",
+                format!("`notes` is not in sync after {} s", timeout.unwrap_or_default().as_secs_f64()),
+            )),
             _ => {
                 self.note(format!("wait {folder} {timeout:?} {peers}"), ())?;
                 self.status(Some(folder)).await
