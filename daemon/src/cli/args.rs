@@ -131,8 +131,9 @@ Example:
 /// `syncd daemon`.
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
-    /// UDP address for peers; repeatable [default: [::]:4455, or a free port if taken]
+    /// UDP address for peers.
     #[arg(long, value_name = "IP:PORT")]
+    #[arg(help = "UDP address for peers; repeatable [default: [::]:4455, or a free port if taken]")]
     pub listen: Vec<SocketAddr>,
     /// Serve the API on this loopback address too; the token is in HOME/api-token
     #[arg(long, value_name = "IP:PORT")]

@@ -4,7 +4,6 @@
 
 mod no_folders;
 
-use std::future::pending;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +12,8 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::control::Control;
@@ -96,16 +96,15 @@ async fn supervise<C: Control>(
 ) -> Result<(), ApiError> {
     let stop = Arc::new(Notify::new());
     let router = router(Api { control: control.clone(), stop: stop.clone() });
-    let on_tcp = match tcp {
-        Some((listener, token)) => {
-            let address = listener.local_addr().map_err(|cause| system("the API address is lost", &cause))?;
-            tracing::info!(%address, "the API answers on TCP");
-            let guard = Guard::new(&token, address);
-            tokio::spawn(serve::serve_tcp(listener, router.clone(), guard))
-        }
-        None => tokio::spawn(pending()),
-    };
-    let on_unix = tokio::spawn(serve::serve_unix(unix, router));
+    let (serving, last_words) = watch::channel(());
+    let mut servers = JoinSet::new();
+    if let Some((listener, token)) = tcp {
+        let address = listener.local_addr().map_err(|cause| system("the API address is lost", &cause))?;
+        tracing::info!(%address, "the API answers on TCP");
+        let guard = Guard::new(&token, address);
+        servers.spawn(serve::serve_tcp(listener, router.clone(), guard, last_words.clone()));
+    }
+    servers.spawn(serve::serve_unix(unix, router, last_words));
     let catch = |kind| signal(kind).map_err(|cause| system("signals cannot be caught", &cause));
     let (mut term, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let mut hangup = catch(SignalKind::hangup())?;
@@ -125,8 +124,8 @@ async fn supervise<C: Control>(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
     control.shutdown().await;
-    on_tcp.abort();
-    on_unix.abort();
+    drop(serving);
+    while servers.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
 }

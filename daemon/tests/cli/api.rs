@@ -21,7 +21,8 @@ async fn start() -> Tcp {
     let token = token_of(&stage.home).unwrap();
     let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve_tcp(listener, router(api(&stage.fake)), Guard::new(&token, address)));
+    let (router, guard) = (router(api(&stage.fake)), Guard::new(&token, address));
+    tokio::spawn(serve_tcp(listener, router, guard, stage.serving.subscribe()));
     Tcp { address, token, stage }
 }
 

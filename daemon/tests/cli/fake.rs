@@ -11,7 +11,7 @@ use syncd::api::{serve, socket};
 use syncd::config::{LiveConfig, Surroundings};
 use syncd::home::Home;
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) const PHOTOS: &str = "aaaabbbbccccddddeeeeffff22";
 pub(crate) const WORK: &str = "aaaazzzzyyyyxxxxwwwwvvvv33";
@@ -24,18 +24,21 @@ pub(crate) struct Stage {
     pub(crate) place: TempDir,
     pub(crate) home: Home,
     pub(crate) fake: Arc<Fake>,
+    /// Whoever serves the fake stops when this goes.
+    pub(crate) serving: watch::Sender<()>,
 }
 
 impl Stage {
-    /// Serves the fake from now until the runtime ends.
+    /// Serves the fake from now on.
     pub(crate) fn start() -> Self {
         let place = tempfile::tempdir().unwrap();
         let home = Home::open(place.path().join("home")).unwrap();
         let config = LiveConfig::open(&home, Surroundings::default()).unwrap();
         let fake = Arc::new(Fake { config, asked: Mutex::default() });
         let listener = socket::bind(&home.socket()).unwrap();
-        tokio::spawn(serve::serve_unix(listener, router(api(&fake))));
-        Self { place, home, fake }
+        let serving = watch::Sender::new(());
+        tokio::spawn(serve::serve_unix(listener, router(api(&fake)), serving.subscribe()));
+        Self { place, home, fake, serving }
     }
 }
 
