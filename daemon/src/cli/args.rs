@@ -25,11 +25,11 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon runs, 4 `wait` timed out,
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// The daemon's home directory [default: $XDG_DATA_HOME/syncd]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 100)]
     pub home: Option<PathBuf>,
 
     /// Print one JSON document
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 101)]
     pub json: bool,
 
     /// What to do.
