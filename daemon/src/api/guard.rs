@@ -112,7 +112,9 @@ pub fn token_of(home: &Home) -> Result<String, HomeError> {
 mod tests {
     use super::*;
 
-    fn check(headers: &[(&'static str, &'static str)]) -> Option<String> {
+    type Header = (&'static str, &'static str);
+
+    fn check(headers: &[Header]) -> Option<String> {
         let guard = Guard::new("secret", "127.0.0.1:4456".parse().unwrap());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -123,11 +125,11 @@ mod tests {
 
     #[test]
     fn only_the_token_at_our_own_address_is_let_in() {
-        const TOKEN: (&str, &str) = ("authorization", "Bearer secret");
-        const HOST: (&str, &str) = ("host", "127.0.0.1:4456");
+        const TOKEN: Header = ("authorization", "Bearer secret");
+        const HOST: Header = ("host", "127.0.0.1:4456");
         let forbidden = Some("FORBIDDEN".to_owned());
         let unauthorized = Some("UNAUTHORIZED".to_owned());
-        let cases: &[(&[(&'static str, &'static str)], &Option<String>)] = &[
+        let cases: &[(&[Header], &Option<String>)] = &[
             (&[HOST, TOKEN], &None),
             (&[("host", "localhost:4456"), TOKEN], &None),
             (&[HOST, TOKEN, ("origin", "http://127.0.0.1:4456"), ("sec-fetch-site", "same-origin")], &None),

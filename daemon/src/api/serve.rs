@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::error::{ApiError, Class};
@@ -26,13 +27,22 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after an accept that failed: mostly no descriptors are left, and asking again at once
 /// would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long answers that are being given may still take at the end; a long poll is cut off.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Answers on the Unix socket until the future is dropped. Only our own user and root are heard.
-pub async fn serve_unix(listener: UnixListener, router: Router) {
+/// Says that it is time to stop, by a value or by the end of its sender.
+pub type Stop = watch::Receiver<()>;
+
+/// Answers on the Unix socket until `stop`. Only our own user and root are heard.
+pub async fn serve_unix(listener: UnixListener, router: Router, mut stop: Stop) {
     let user = rustix::process::geteuid().as_raw();
-    let mut connections = Connections::new(router);
+    let mut connections = Connections::new(router, stop.clone());
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
             Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| [0, user].contains(&peer.uid())) => {
                 connections.add(stream).await;
             }
@@ -40,6 +50,7 @@ pub async fn serve_unix(listener: UnixListener, router: Router) {
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+    connections.finish().await;
 }
 
 /// Binds the API to a loopback address.
@@ -58,45 +69,72 @@ pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ApiError> {
     })
 }
 
-/// Answers on TCP, behind the guard, until the future is dropped.
-pub async fn serve_tcp(listener: TcpListener, router: Router, guard: Guard) {
+/// Answers on TCP, behind the guard, until `stop`.
+pub async fn serve_tcp(listener: TcpListener, router: Router, guard: Guard, mut stop: Stop) {
     let guarded = router.layer(axum::middleware::from_fn_with_state(guard, stand_guard));
-    let mut connections = Connections::new(guarded);
+    let mut connections = Connections::new(guarded, stop.clone());
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
             Ok((stream, _)) => connections.add(stream).await,
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+    connections.finish().await;
 }
 
 /// The connections of one listener; all end when it is dropped.
 struct Connections {
     router: Router,
+    stop: Stop,
     free: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    fn new(router: Router) -> Self {
-        Self { router, free: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
+    fn new(router: Router, stop: Stop) -> Self {
+        Self { router, stop, free: Arc::new(Semaphore::new(MAX_CONNECTIONS)), tasks: JoinSet::new() }
     }
 
     /// Serves the stream beside the others, once there is room for it.
     async fn add(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
         let Ok(permit) = self.free.clone().acquire_owned().await else { return };
-        let service = TowerToHyperService::new(self.router.clone());
+        let (service, stop) = (TowerToHyperService::new(self.router.clone()), self.stop.clone());
         self.tasks.spawn(async move {
-            let _permit = permit;
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(MAX_BUFFER_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(cause) = served.await {
-                tracing::debug!(%cause, "an API connection ended early");
-            }
+            serve_stream(stream, service, stop).await;
+            drop(permit);
         });
+    }
+
+    /// Lets every connection give the answer that it is giving.
+    async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn serve_stream(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: TowerToHyperService<Router>,
+    mut stop: Stop,
+) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        _ = stop.changed() => {
+            served.as_mut().graceful_shutdown();
+            tokio::time::timeout(LAST_WORDS, served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(cause) = ended {
+        tracing::debug!(%cause, "an API connection ended early");
     }
 }

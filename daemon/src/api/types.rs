@@ -284,3 +284,26 @@ impl From<FolderRow> for FolderListRow {
         Self { folder_id, name, path, capability, state }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_with_keys_do_not_show_them_in_debug_text() {
+        let keys = Keys { read_write: Some("ASECRET".to_owned()), read_only: "BSECRET".to_owned() };
+        let text = String::new;
+        let folder = FolderKeys {
+            folder_id: text(),
+            name: text(),
+            path: text(),
+            keys: keys.clone(),
+            link: "syncd://ASECRET".to_owned(),
+            fingerprint: text(),
+            discovery_id: text(),
+        };
+        let request = AddRequest { dir: text(), key: Some("ASECRET".to_owned()), name: None };
+        let shown = format!("{keys:?} {folder:?} {request:?}");
+        assert!(!shown.contains("SECRET"), "{shown}");
+    }
+}

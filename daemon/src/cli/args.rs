@@ -25,11 +25,11 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon runs, 4 `wait` timed out,
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// The daemon's home directory [default: $XDG_DATA_HOME/syncd]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 100)]
     pub home: Option<PathBuf>,
 
     /// Print one JSON document
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 101)]
     pub json: bool,
 
     /// What to do.
@@ -85,7 +85,7 @@ Example:
         /// The folder
         folder: String,
         /// Give up after this many seconds (exit code 4)
-        #[arg(long, value_name = "S")]
+        #[arg(long, value_name = "S", value_parser = seconds)]
         timeout: Option<f64>,
         /// Also wait until N peers have everything
         #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -131,8 +131,9 @@ Example:
 /// `syncd daemon`.
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
-    /// UDP address for peers; repeatable [default: [::]:4455, or a free port if taken]
+    /// UDP address for peers.
     #[arg(long, value_name = "IP:PORT")]
+    #[arg(help = "UDP address for peers; repeatable [default: [::]:4455, or a free port if taken]")]
     pub listen: Vec<SocketAddr>,
     /// Serve the API on this loopback address too; the token is in HOME/api-token
     #[arg(long, value_name = "IP:PORT")]
@@ -230,6 +231,12 @@ Examples:
         #[arg(long)]
         folder: Option<String>,
     },
+}
+
+/// Seconds to wait. `inf` and `nan` are numbers too, but no JSON.
+fn seconds(text: &str) -> Result<f64, String> {
+    let parsed = text.parse::<f64>().ok();
+    parsed.filter(|seconds| seconds.is_finite()).ok_or_else(|| "it must be a number of seconds".to_owned())
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hyper::Method;
+use keystore::link::clean_name;
+use keystore::{Link, parse_key_or_link};
 use serde_json::Value;
 
 use super::args::{AddArgs, ArchiveCommand, FolderPath, PeerArgs, PeerCommand};
 use super::client::{Client, encode};
 use super::escape::printable;
-use super::link::link_name;
 use super::reply::Reply;
 use super::show;
 use crate::api::error::{ApiError, Class};
@@ -29,10 +30,10 @@ pub(super) async fn add(client: &Client, args: AddArgs) -> Result<Reply, ApiErro
         }
         (None, None) => None,
     };
-    let dir = match (args.dir, &key) {
+    let link = key.as_deref().map(parse_key).transpose()?;
+    let dir = match (args.dir, link) {
         (Some(dir), _) => dir,
-        (None, Some(key)) => PathBuf::from(link_name(key).ok_or_else(no_name)?),
-        (None, None) => return Err(no_name()),
+        (None, link) => link.and_then(|link| link.name).and_then(directory_name).ok_or_else(no_name)?,
     };
     let request = AddRequest { dir: absolute(&dir)?, key, name: args.name };
     let joined = request.key.is_some();
@@ -43,6 +44,19 @@ pub(super) async fn add(client: &Client, args: AddArgs) -> Result<Reply, ApiErro
         false => show::how_to_join(&keys),
     };
     Reply::new(text, &keys)
+}
+
+/// Reads a key or link here, so that a mistyped one is named before anything else happens.
+fn parse_key(text: &str) -> Result<Link, ApiError> {
+    parse_key_or_link(text).map_err(|wrong| {
+        ApiError::new(Class::Usage, "BAD_KEY", wrong.to_string())
+            .next("compare it with what `syncd keys FOLDER` shows where it comes from")
+    })
+}
+
+/// A name made by someone else names one new, visible directory here, and nothing else.
+fn directory_name(name: String) -> Option<PathBuf> {
+    clean_name(&name).filter(|name| !name.starts_with('.')).map(PathBuf::from)
 }
 
 fn no_name() -> ApiError {
@@ -194,5 +208,20 @@ impl Reply {
     fn done(row: &FolderListRow, text: String) -> Result<Self, ApiError> {
         let document = serde_json::json!({ "folder_id": row.folder_id, "name": row.name, "path": row.path });
         Self::new::<Value>(text, &document)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_name_makes_one_visible_directory_here() {
+        let directory = |name: &str| directory_name(name.to_owned());
+        assert_eq!(directory("my photos"), Some(PathBuf::from("my photos")));
+        assert_eq!(directory("../../etc"), None);
+        assert_eq!(directory("a/b"), Some(PathBuf::from("a-b")));
+        assert_eq!(directory(".ssh"), None);
+        assert_eq!(directory(".."), None);
     }
 }

@@ -104,3 +104,53 @@ pub(super) async fn watch(client: &Client, folder: Option<&str>, json: bool) -> 
         tokio::time::sleep(WATCH_TICK).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::Capability;
+
+    fn row(state: FolderState, need_files: u64, reason: Option<&str>) -> FolderRow {
+        FolderRow {
+            folder_id: String::new(),
+            name: "photos".to_owned(),
+            path: "/p".to_owned(),
+            capability: Capability::Write,
+            state,
+            reason: reason.map(str::to_owned),
+            message: None,
+            files: 9,
+            bytes: 90,
+            need_files,
+            need_bytes: need_files * 10,
+            peers: 0,
+            seeds: 0,
+            leeches: 0,
+            down_rate: 0,
+            up_rate: 0,
+            problems: 0,
+            local_changes: 0,
+            conflicts: 0,
+            head: None,
+        }
+    }
+
+    fn end(row: FolderRow) -> Option<Option<Class>> {
+        move_bar(&ProgressBar::hidden(), &row);
+        let text = String::new;
+        let rests = has_come_to_rest(&row);
+        let status = Status { folders: vec![row], device_id: text(), listen: Vec::new(), version: text() };
+        rests.then(|| judge(&status).err().map(|error| error.class))
+    }
+
+    #[test]
+    fn following_ends_in_sync_or_where_a_person_is_needed() {
+        assert_eq!(end(row(FolderState::Scanning, 0, None)), None);
+        assert_eq!(end(row(FolderState::Syncing, 2, None)), None);
+        assert_eq!(end(row(FolderState::Idle, 2, None)), None, "nobody is there to fetch from");
+        assert_eq!(end(row(FolderState::Idle, 0, None)), Some(None));
+        assert_eq!(end(row(FolderState::Paused, 2, None)), Some(Some(Class::Held)));
+        assert_eq!(end(row(FolderState::Held, 0, Some("MASS_DELETE"))), Some(Some(Class::Held)));
+        assert_eq!(end(row(FolderState::Error, 0, Some("CORRUPT"))), Some(Some(Class::Failed)));
+    }
+}

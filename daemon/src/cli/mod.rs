@@ -8,7 +8,6 @@ pub mod client;
 pub mod escape;
 mod folders;
 mod follow;
-mod link;
 mod reply;
 mod settings;
 pub mod show;
@@ -60,8 +59,9 @@ fn parse_failure(error: &clap::Error, arguments: &[OsString]) -> Option<ApiError
     let is_error = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     (asked && is_error).then(|| {
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        let message = lines.join(" ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
         ApiError::new(Class::Usage, "USAGE", message).next("`syncd --help` shows all commands")
     })
 }

@@ -91,7 +91,8 @@ async fn find_or_start(home: &Home, client: &Client) -> Result<(Status, bool), A
         match client.read("/v1/status").await {
             Ok(status) => return Ok((status, ended.is_none())),
             Err(error) if error.class != Class::NoDaemon => return Err(error),
-            Err(_) if ended.is_some() => return Err(died(&home, log_before)),
+            // Another daemon of this home is on its way up, or ours has failed.
+            Err(_) if ended.is_some() && !is_taken(&home) => return Err(died(&home, log_before)),
             Err(_) if begun.elapsed() > START_PATIENCE => {
                 let message = format!("the daemon does not answer after {} s", START_PATIENCE.as_secs());
                 return Err(ApiError::new(Class::Failed, "DAEMON_SLOW", message)
@@ -101,6 +102,10 @@ async fn find_or_start(home: &Home, client: &Client) -> Result<(Status, bool), A
             Err(_) => {}
         }
     }
+}
+
+fn is_taken(home: &Home) -> bool {
+    matches!(home.lock(), Err(HomeError::Taken { .. }))
 }
 
 fn spawn(home: &Home, log: std::fs::File) -> Result<Child, ApiError> {
@@ -129,7 +134,8 @@ fn died(home: &Home, log_before: u64) -> ApiError {
         None => "the daemon stopped at once and did not say why".to_owned(),
     };
     let next = line("next: ").map_or_else(|| format!("see its log, {}", home.log().display()), str::to_owned);
-    ApiError::new(Class::Failed, "DAEMON_FAILED", message).at(home.log().display().to_string()).next(next)
+    let path = line("path: ").map_or_else(|| home.log().display().to_string(), str::to_owned);
+    ApiError::new(Class::Failed, "DAEMON_FAILED", message).at(path).next(next)
 }
 
 pub(super) async fn down(client: &Client) -> Result<Reply, ApiError> {
@@ -150,7 +156,7 @@ pub(super) async fn down(client: &Client) -> Result<Reply, ApiError> {
 /// Whether the process is there; one whose parent does not fetch its end has ended all the same.
 fn runs(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    let is_zombie = stat
-        .is_ok_and(|text| text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
+    let is_zombie =
+        stat.is_ok_and(|text| text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
     test_kill_process(pid).is_ok() && !is_zombie
 }

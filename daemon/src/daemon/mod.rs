@@ -4,15 +4,16 @@
 
 mod no_folders;
 
-use std::future::pending;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::control::Control;
@@ -53,10 +54,14 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
         // Not a group leader after a plain spawn, so this fails only if we lead a session already.
         let _ = rustix::process::setsid();
     }
+    // A core file would hold keys. Where this is refused, the home's 0700 is what is left.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     start_log();
     let home = Home::open(directory)?;
     let lock = home.lock()?;
-    let config = Arc::new(LiveConfig::open(&home, Surroundings::of_this_machine())?);
+    let config = LiveConfig::open(&home, Surroundings::of_this_machine());
+    let config = config.map_err(|error| ApiError::from(error).at(home.config().display().to_string()))?;
+    let config = Arc::new(config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| system("the runtime cannot start", &cause))?;
     let ended = runtime.block_on(async {
@@ -91,16 +96,15 @@ async fn supervise<C: Control>(
 ) -> Result<(), ApiError> {
     let stop = Arc::new(Notify::new());
     let router = router(Api { control: control.clone(), stop: stop.clone() });
-    let on_tcp = match tcp {
-        Some((listener, token)) => {
-            let address = listener.local_addr().map_err(|cause| system("the API address is lost", &cause))?;
-            tracing::info!(%address, "the API answers on TCP");
-            let guard = Guard::new(&token, address);
-            tokio::spawn(serve::serve_tcp(listener, router.clone(), guard))
-        }
-        None => tokio::spawn(pending()),
-    };
-    let on_unix = tokio::spawn(serve::serve_unix(unix, router));
+    let (serving, last_words) = watch::channel(());
+    let mut servers = JoinSet::new();
+    if let Some((listener, token)) = tcp {
+        let address = listener.local_addr().map_err(|cause| system("the API address is lost", &cause))?;
+        tracing::info!(%address, "the API answers on TCP");
+        let guard = Guard::new(&token, address);
+        servers.spawn(serve::serve_tcp(listener, router.clone(), guard, last_words.clone()));
+    }
+    servers.spawn(serve::serve_unix(unix, router, last_words));
     let catch = |kind| signal(kind).map_err(|cause| system("signals cannot be caught", &cause));
     let (mut term, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let mut hangup = catch(SignalKind::hangup())?;
@@ -120,8 +124,8 @@ async fn supervise<C: Control>(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
     control.shutdown().await;
-    on_tcp.abort();
-    on_unix.abort();
+    drop(serving);
+    while servers.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
 }
