@@ -57,7 +57,7 @@ pub(crate) mod kind {
 /// News about one folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// All heads that I know and that no other dominates: after joining, and whenever asked for.
+    /// All heads that I know and that no other dominates: on joining, and after a merge.
     Heads {
         /// At most [`MAX_HEADS`].
         heads: Vec<SignedHead>,
