@@ -36,29 +36,45 @@ fn items(tree: &Tree<'_, Entry>) -> Vec<Entry> {
     tree.range(Bound::Unbounded).collect::<Result<_, _>>().expect("whole")
 }
 
+/// Edits step by step; each tree is the one that the set alone defines, and nothing else was written.
+fn check_edits(steps: Vec<Changes>) -> Result<(), TestCaseError> {
+    let store = MemoryNodes::new();
+    let mut root = Tree::<Entry>::empty(&store).expect("memory");
+    let mut model = Set::new();
+    for step in steps {
+        let edits = edits(&step);
+        change(&mut model, &edits);
+        let edited = Tree::<Entry>::new(&store, root).edit(edits).expect("sorted");
+        root = edited.root;
+        let tree = Tree::new(&store, root);
+        prop_assert_eq!(root, naive_root(&model));
+        prop_assert_eq!(tree.count().expect("whole"), model.len() as u64);
+        prop_assert_eq!(items(&tree), model.values().cloned().collect::<Vec<_>>());
+        let all: BTreeSet<_> = reachable(&store, root).into_iter().collect();
+        prop_assert!(edited.written.iter().all(|id| all.contains(id)), "a useless node was written");
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn edits_give_the_tree_that_the_set_alone_defines(
-        steps in prop::collection::vec(prop_oneof![changes(20, 10), changes(600, 200)], 1..6)
+    fn small_edits_give_the_tree_that_the_set_alone_defines(
+        steps in prop::collection::vec(changes(40, 12), 1..5)
     ) {
-        let store = MemoryNodes::new();
-        let mut root = Tree::<Entry>::empty(&store).expect("whole");
-        let mut model = Set::new();
-        for step in steps {
-            let edits = edits(&step);
-            change(&mut model, &edits);
-            let tree = Tree::<Entry>::new(&store, root);
-            let edited = tree.edit(edits).expect("whole");
-            root = edited.root;
-            let tree = Tree::new(&store, root);
-            prop_assert_eq!(root, naive_root(&model));
-            prop_assert_eq!(tree.count().expect("whole"), model.len() as u64);
-            prop_assert_eq!(items(&tree), model.values().cloned().collect::<Vec<_>>());
-            let all: BTreeSet<_> = reachable(&store, root).into_iter().collect();
-            prop_assert!(edited.written.iter().all(|id| all.contains(id)), "a useless node was written");
-        }
+        check_edits(steps)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn large_edits_give_the_tree_that_the_set_alone_defines(
+        steps in prop::collection::vec(changes(1200, 300), 1..5)
+    ) {
+        check_edits(steps)?;
     }
 
     #[test]
