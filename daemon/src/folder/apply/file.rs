@@ -57,6 +57,11 @@ impl Executor<'_> {
         }
     }
 
+    fn is_half_moved(&self, op: &Op) -> Step<bool> {
+        let moved = matches!(op.source, Source::MovedFrom { .. });
+        Ok(moved && self.stat_staged(&op_name(&op.path))?.is_some())
+    }
+
     /// What is to be put at a free name: staged as it is, or taken aside before.
     fn new_file(&self, op: &Op, after: &Shown) -> Step<Option<(Place, DiskStat)>> {
         if let Source::Staged(name) = &op.source
@@ -76,10 +81,16 @@ impl Executor<'_> {
         after: &Shown,
         batch: &mut Batch,
     ) -> Step<Outcome> {
-        let Look::Untouched(seen) = self.judge(&op.path, before)? else {
-            let shown = self.shows(&op.path, after)?;
-            self.give_back(op)?;
-            return Ok(shown.map_or(Outcome::Touched, |found| Outcome::Done(Some(record_of(after, &found)))));
+        let seen = match self.judge(&op.path, before)? {
+            Look::Untouched(seen) => seen,
+            // A crash has interrupted a swap of names, with this one vacated and the other in place.
+            Look::Gone if self.is_half_moved(op)? => return self.create(op, after, batch),
+            Look::Gone | Look::Touched => {
+                let shown = self.shows(&op.path, after)?;
+                self.give_back(op)?;
+                let done = |found| Outcome::Done(Some(record_of(after, &found)));
+                return Ok(shown.map_or(Outcome::Touched, done));
+            }
         };
         let Some(staged) = self.acquire(op, after)? else { return self.without_source(op, after) };
         match self.exchange(op, after, &staged, &seen) {

@@ -209,7 +209,9 @@ impl<'a> Executor<'a> {
                 self.change_metadata(op, before, after, number, batch)
             }
             Some(before) if is_directory || before.shown.content.is_directory() => {
-                if self.shows(&op.path, after)?.is_none() {
+                // If the new kind is there already, a crash came between; the rest looks closer.
+                let kind = kind_of(&after.content);
+                if self.look(&op.path)?.is_none_or(|found| found.kind != kind) {
                     match self.remove(&op.path, before, batch)? {
                         Outcome::Done(None) => {}
                         other => return Ok(other),
