@@ -17,10 +17,14 @@ impl Drop for Seed {
 }
 
 fn live(mind: Mind, first: u64, count: u64) {
+    live_in(first, count, |seed| World::new(mind, seed));
+}
+
+fn live_in(first: u64, count: u64, world: impl Fn(u64) -> World) {
     let count = std::env::var("HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
     for seed in first..first + count {
         let seed = Seed(seed);
-        World::new(mind, seed.0).run();
+        world(seed.0).run();
     }
 }
 
@@ -42,4 +46,9 @@ fn trees_and_their_merges_do_what_sets_do() {
 #[test]
 fn changes_of_metadata_alone_travel_and_make_no_conflict() {
     live(Mind::RealWithMetadata, 0, 60);
+}
+
+#[test]
+fn scans_of_some_paths_come_to_the_same_rest() {
+    live_in(3000, 60, |seed| World::new(Mind::Real, seed).with_partial_scans());
 }
