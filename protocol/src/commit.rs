@@ -87,9 +87,11 @@ pub struct Draft {
     pub put: Vec<Entry>,
 }
 
-/// Commits and notes what was observed. Only observed paths count as changed; of a directory with a
-/// changed path, all [`Records::copies`] should be observed as well, or a copy that was moved in the
-/// same moment takes one commit more. Work is proportional to the observations.
+/// Commits and notes what was observed. Only observed paths count as changed, so together with a
+/// changed path the caller looks at the directories above it and at the records below it: a state
+/// must not have a file where it has something below. Of its directory all [`Records::copies`]
+/// should be observed as well, or a copy that was moved in the same moment takes one commit more.
+/// Work is proportional to the observations.
 pub fn scan(folder: &Folder<'_>, observations: &[Observation]) -> Result<Scanned, TreeError> {
     let mut scan = Scan {
         folder,

@@ -47,6 +47,8 @@ pub struct Device {
     pub disk: BTreeMap<RelPath, (Content, Metadata)>,
     /// What was replaced or removed.
     pub archive: BTreeSet<Content>,
+    /// A real mind's next scan looks at these paths only.
+    pub look_at: Option<BTreeSet<RelPath>>,
     /// For the checker: a user did something since the last scan.
     pub dirty: bool,
     /// For the checker: all contents that ever were on this disk.
@@ -72,6 +74,7 @@ impl Device {
             pending: BTreeSet::new(),
             disk: BTreeMap::new(),
             archive: BTreeSet::new(),
+            look_at: None,
             dirty: false,
             ever: BTreeSet::new(),
             killed_here: BTreeSet::new(),

@@ -31,6 +31,8 @@ pub struct World {
     disasters: bool,
     paths: Vec<RelPath>,
     renames: bool,
+    /// Scans may look at some paths only.
+    partly: bool,
     devices: Vec<Device>,
     messages: Vec<(usize, State)>,
     sample: Vec<State>,
@@ -67,6 +69,7 @@ impl World {
             disasters,
             paths: paths.iter().map(|text| path(text)).collect(),
             renames,
+            partly: false,
             devices: devices.collect(),
             messages: Vec::new(),
             sample: vec![State::default()],
@@ -83,7 +86,7 @@ impl World {
             if choice < 0.30 {
                 self.act(n);
             } else if choice < 0.42 {
-                self.scan(n);
+                self.scan_some(n);
             } else if choice < 0.60 {
                 self.apply(n, false);
             } else if choice < 0.75 && self.devices.len() > 1 {
@@ -113,6 +116,29 @@ impl World {
         self.devices[n].ever.extend(files);
     }
 
+    /// The same history, but scans may look at some of the changed paths only.
+    pub fn with_partial_scans(self) -> Self {
+        Self { partly: true, ..self }
+    }
+
+    /// Looks at some paths, and at all above and below them; the rest is for a later scan.
+    fn scan_some(&mut self, n: usize) {
+        if !self.partly || self.rng.chance(0.3) {
+            return self.scan(n);
+        }
+        let all = self.devices[n].paths();
+        let some: Vec<_> = all.iter().filter(|_| self.rng.chance(0.3)).cloned().collect();
+        let related = |path: &RelPath, one: &RelPath| {
+            path == one || path.is_below(Some(one)) || one.is_below(Some(path))
+        };
+        let looked_at = all.into_iter().filter(|path| some.iter().any(|one| related(path, one))).collect();
+        self.devices[n].look_at = Some(looked_at);
+        self.scan(n);
+        let device = &mut self.devices[n];
+        device.look_at = None;
+        device.dirty |= device.paths().iter().any(|path| !device.untouched(path));
+    }
+
     fn scan(&mut self, n: usize) {
         let before = self.devices[n].clone();
         let changed: BTreeSet<_> =
@@ -139,8 +165,10 @@ impl World {
     }
 
     fn apply(&mut self, n: usize, calm: bool) {
-        if calm || self.rng.chance(0.4) {
+        if calm {
             self.scan(n);
+        } else if self.rng.chance(0.4) {
+            self.scan_some(n);
         }
         let mut stuck = BTreeSet::new();
         if !calm {

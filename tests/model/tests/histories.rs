@@ -17,29 +17,38 @@ impl Drop for Seed {
 }
 
 fn live(mind: Mind, first: u64, count: u64) {
+    live_in(first, count, |seed| World::new(mind, seed));
+}
+
+fn live_in(first: u64, count: u64, world: impl Fn(u64) -> World) {
     let count = std::env::var("HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
     for seed in first..first + count {
         let seed = Seed(seed);
-        World::new(mind, seed.0).run();
+        world(seed.0).run();
     }
 }
 
 #[test]
 fn the_specification_holds() {
-    live(Mind::Naive, 0, 60);
+    live(Mind::Naive, 0, 40);
 }
 
 #[test]
 fn the_real_functions_do_what_the_specification_does() {
-    live(Mind::Real, 0, 100);
+    live(Mind::Real, 0, 60);
 }
 
 #[test]
 fn trees_and_their_merges_do_what_sets_do() {
-    live(Mind::RealTrees, 1000, 25);
+    live(Mind::RealTrees, 1000, 15);
 }
 
 #[test]
 fn changes_of_metadata_alone_travel_and_make_no_conflict() {
-    live(Mind::RealWithMetadata, 0, 60);
+    live(Mind::RealWithMetadata, 0, 50);
+}
+
+#[test]
+fn scans_of_some_paths_come_to_the_same_rest() {
+    live_in(3000, 40, |seed| World::new(Mind::Real, seed).with_partial_scans());
 }
