@@ -171,7 +171,7 @@ fn put_entries(out: &mut Vec<u8>, path: &RelPath, entries: &[EntryKey]) {
 fn put_stat(out: &mut Vec<u8>, stat: &Stat, shown: &Shown) {
     let (same_size, same_mtime) =
         (stat.size == shown.content.size_bytes(), stat.mtime == shown.metadata.mtime);
-    out.push(u8::from(same_size) * SAME_SIZE | u8::from(same_mtime) * SAME_MTIME);
+    out.push((u8::from(same_size) * SAME_SIZE) | (u8::from(same_mtime) * SAME_MTIME));
     if !same_size {
         put_number(out, stat.size);
     }
