@@ -1,0 +1,144 @@
+//! What the scheduler knows of one peer: how fast it is, and how far it is to be trusted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Availability, RequestId};
+
+/// Window of a peer whose rate is not known.
+const FIRST_WINDOW_BYTES: u64 = 512 << 10;
+const MIN_WINDOW_BYTES: u64 = 256 << 10;
+const MAX_WINDOW_BYTES: u64 = 16 << 20;
+/// What a window covers beyond the round trip: slack of the disks and of our own loop.
+const WINDOW_SLACK: Duration = Duration::from_millis(100);
+/// A rate is taken over at least this time of being busy.
+const RATE_SAMPLE: Duration = Duration::from_millis(50);
+/// Share of a new sample in the rate.
+const SAMPLE_WEIGHT: f64 = 0.3;
+/// An answer may take so many times as long as expected …
+const PATIENCE: u32 = 4;
+/// … and this long in any case.
+const MIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// However slow a peer is, it is not waited for longer.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a peer that failed is left alone; doubled with each failure in a row.
+const FIRST_REST: Duration = Duration::from_secs(2);
+/// So many doublings.
+const MAX_REST_DOUBLINGS: u32 = 5;
+/// As many bad chunks, and a peer is never asked again.
+const BAD_CHUNKS_TO_BAN: u32 = 3;
+
+pub(super) struct Peer {
+    pub(super) availability: Availability,
+    pub(super) requests: BTreeSet<RequestId>,
+    pub(super) outstanding_bytes: u64,
+    pub(super) banned: bool,
+    /// Not asked before this.
+    pub(super) rest_until: Duration,
+    rtt: Duration,
+    /// Bytes per second while busy.
+    rate: Option<f64>,
+    /// Upper bound after failures; grows back with what arrives.
+    ceiling_bytes: u64,
+    failures: u32,
+    bad: u32,
+    busy_since: Option<Duration>,
+    busy: Duration,
+    busy_bytes: u64,
+}
+
+impl Peer {
+    pub(super) fn new(availability: Availability, rtt: Duration) -> Self {
+        Self {
+            availability,
+            requests: BTreeSet::new(),
+            outstanding_bytes: 0,
+            banned: false,
+            rest_until: Duration::ZERO,
+            rtt,
+            rate: None,
+            ceiling_bytes: MAX_WINDOW_BYTES,
+            failures: 0,
+            bad: 0,
+            busy_since: None,
+            busy: Duration::ZERO,
+            busy_bytes: 0,
+        }
+    }
+
+    pub(super) fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = rtt;
+    }
+
+    /// Bytes that may be under way.
+    pub(super) fn window_bytes(&self) -> u64 {
+        let window = match self.rate {
+            None => FIRST_WINDOW_BYTES,
+            Some(rate) => (rate * (self.rtt + WINDOW_SLACK).as_secs_f64()) as u64,
+        };
+        window.min(self.ceiling_bytes).clamp(MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)
+    }
+
+    /// How much to ask for now, 0 for nothing: half a window at a time, so that the next request
+    /// is there before the last answer ends, and no dribble of tiny requests.
+    pub(super) fn budget_bytes(&self) -> u64 {
+        let window = self.window_bytes();
+        let free = window.saturating_sub(self.outstanding_bytes);
+        if free < window / 4 { 0 } else { free.min(window / 2) }
+    }
+
+    /// How long until it will have answered what it was asked for.
+    pub(super) fn backlog(&self) -> Duration {
+        let rate = self.rate.unwrap_or(FIRST_WINDOW_BYTES as f64).max(1.0);
+        let seconds = (self.outstanding_bytes as f64 / rate).min(MAX_TIMEOUT.as_secs_f64());
+        self.rtt + Duration::from_secs_f64(seconds)
+    }
+
+    /// How long a request may go on without anything arriving.
+    pub(super) fn patience(&self) -> Duration {
+        (self.backlog() * PATIENCE).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
+    }
+
+    pub(super) fn on_asked(&mut self, now: Duration, request: RequestId, bytes: u64) {
+        self.requests.insert(request);
+        self.outstanding_bytes += bytes;
+        self.busy_since.get_or_insert(now);
+    }
+
+    pub(super) fn on_arrived(&mut self, now: Duration, bytes: u64) {
+        self.failures = 0;
+        self.ceiling_bytes = (self.ceiling_bytes + bytes).min(MAX_WINDOW_BYTES);
+        self.busy_bytes += bytes;
+        if let Some(since) = self.busy_since {
+            self.busy += now.saturating_sub(since);
+            self.busy_since = Some(now);
+        }
+        if self.busy >= RATE_SAMPLE.max(self.rtt) {
+            let sample = self.busy_bytes as f64 / self.busy.as_secs_f64();
+            self.rate = Some(self.rate.map_or(sample, |rate| rate + (sample - rate) * SAMPLE_WEIGHT));
+            (self.busy, self.busy_bytes) = (Duration::ZERO, 0);
+        }
+    }
+
+    /// So many bytes are no longer under way, for whatever reason.
+    pub(super) fn on_settled(&mut self, bytes: u64) {
+        self.outstanding_bytes = self.outstanding_bytes.saturating_sub(bytes);
+        if self.outstanding_bytes == 0 {
+            self.busy_since = None;
+        }
+    }
+
+    /// A request failed or took too long: it gets less, and later.
+    pub(super) fn on_failed(&mut self, now: Duration) {
+        self.ceiling_bytes = (self.window_bytes() / 2).max(MIN_WINDOW_BYTES);
+        self.rest_until = now + FIRST_REST * 2u32.pow(self.failures.min(MAX_REST_DOUBLINGS));
+        self.failures += 1;
+    }
+
+    /// Whether that was one too many.
+    pub(super) fn on_bad(&mut self) -> bool {
+        self.bad += 1;
+        self.banned |= self.bad >= BAD_CHUNKS_TO_BAN;
+        self.banned
+    }
+}
