@@ -11,6 +11,7 @@
 //! slow peers, the endgame, and slots for serving.
 
 mod peer;
+mod request;
 mod want;
 
 #[cfg(test)]
@@ -22,60 +23,11 @@ use std::time::Duration;
 use crate::entry::ContentId;
 use crate::message::ChunkWanted;
 use peer::Peer;
+pub use request::{Assignment, Availability, Limits, PeerKey, Priority, RequestId};
 use want::{Rank, Want};
 
 /// A content that no connected peer could serve for this long is a problem of its paths.
 const UNSERVABLE_AFTER: Duration = Duration::from_secs(10);
-
-/// A connected peer, by a number of the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerKey(pub u64);
-
-/// A request; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Smaller is sooner.
-pub type Priority = u64;
-
-/// What a peer can serve. Have-messages will add a case that knows chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
-    /// All that is wanted.
-    Everything,
-    /// Nobody knows: it is asked for what no complete peer can serve.
-    Perhaps,
-    /// Nothing.
-    Nothing,
-}
-
-/// Bounds of the requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of one request.
-    pub request_bytes: u64,
-    /// Most chunks of one request.
-    pub request_chunks: usize,
-    /// Most chunks that are wanted at a time; bounds the memory.
-    pub wanted_chunks: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { request_bytes: 4 << 20, request_chunks: 1024, wanted_chunks: 1 << 18 }
-    }
-}
-
-/// Ask this peer for these chunks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// Whom.
-    pub peer: PeerKey,
-    /// By what name the outcome is told.
-    pub request: RequestId,
-    /// What, at least one.
-    pub refs: Vec<ChunkWanted>,
-}
 
 /// Decides who is asked for which chunk; see the [module](self).
 pub struct Scheduler {
@@ -122,7 +74,9 @@ impl Scheduler {
         self.peers.remove(&peer);
         for want in self.wants.values_mut() {
             want.gone.remove(&peer);
-            want.failed.values_mut().for_each(|failed| drop(failed.take(&peer)));
+            for failed in want.failed.values_mut() {
+                failed.remove(&peer);
+            }
         }
     }
 
@@ -130,7 +84,9 @@ impl Scheduler {
     pub fn set_availability(&mut self, peer: PeerKey, availability: Availability) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.availability = availability;
-            self.wants.values_mut().for_each(|want| drop(want.gone.take(&peer)));
+            for want in self.wants.values_mut() {
+                want.gone.remove(&peer);
+            }
         }
     }
 

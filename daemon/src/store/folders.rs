@@ -1,0 +1,237 @@
+//! Which folders there are, and the few facts of each that are no state.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::error::Result;
+use super::{Durability, FolderStore, Store};
+
+/// How many directories' records are removed at a time when a folder is forgotten.
+const FORGOTTEN_AT_A_TIME: i64 = 200;
+
+/// Facts of a folder that are no state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FolderFacts {
+    /// What identifies the root directory.
+    pub marker: Option<Marker>,
+    /// How often the folder was started, and what was drawn then: the same is in the folder.
+    pub start_counter: u64,
+    /// Drawn together with the counter.
+    pub start_nonce: Option<[u8; 16]>,
+    /// Made here, so it waits for no first head.
+    pub created: bool,
+    /// Paused by a person.
+    pub paused: bool,
+    /// The records may be believed; not so before the first scan, or after a loss.
+    pub trusted: bool,
+    /// Why the folder stops deleting and overwriting.
+    pub hold: Option<Hold>,
+    /// What a person has approved, as flags of the folder's own.
+    pub approved: u32,
+    /// Verifying key and blinding, once known.
+    pub opening: Option<([u8; 32], [u8; 16])>,
+}
+
+/// What identifies the root directory of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// The random id that is in the folder's control directory as well.
+    pub root_id: [u8; 16],
+    /// Device number of the root.
+    pub device: u64,
+    /// Inode number of the root.
+    pub inode: u64,
+}
+
+/// Why a folder waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// As a code.
+    pub code: String,
+    /// For a person.
+    pub detail: String,
+}
+
+impl Store {
+    /// The part of the folder with this id, which is added if it is not there.
+    pub fn folder(&self, id: &[u8; 16]) -> Result<FolderStore> {
+        let number = self.shared.connections.write(Durability::Process, |transaction| {
+            transaction.execute("INSERT OR IGNORE INTO folders (id) VALUES (?1)", [id])?;
+            Ok(transaction.query_row("SELECT number FROM folders WHERE id = ?1", [id], |row| row.get(0))?)
+        })?;
+        Ok(FolderStore { shared: self.shared.clone(), number })
+    }
+
+    /// The ids of all folders.
+    pub fn folders(&self) -> Result<Vec<[u8; 16]>> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare("SELECT id FROM folders WHERE id IS NOT NULL ORDER BY id")?;
+            let ids = select.query_map([], |row| row.get(0))?;
+            Ok(ids.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Forgets all about a folder. Its nodes go with the next sweep. Nobody may use its
+    /// [`FolderStore`] any more.
+    pub fn forget(&self, id: &[u8; 16]) -> Result<()> {
+        self.shared.connections.write(Durability::PowerCut, |transaction| {
+            Ok(transaction.execute("UPDATE folders SET id = NULL WHERE id = ?1", [id])?)
+        })?;
+        self.finish_forgetting()
+    }
+
+    /// Removes the rows of forgotten folders, in slices, so that others can write in between.
+    pub(super) fn finish_forgetting(&self) -> Result<()> {
+        let forgotten: Vec<i64> = self.shared.connections.read(|connection| {
+            let mut select = connection.prepare("SELECT number FROM folders WHERE id IS NULL")?;
+            let numbers = select.query_map([], |row| row.get(0))?;
+            Ok(numbers.collect::<rusqlite::Result<_>>()?)
+        })?;
+        for folder in forgotten {
+            while self.forget_slice(folder)? {}
+        }
+        Ok(())
+    }
+
+    /// Whether there is more.
+    fn forget_slice(&self, folder: i64) -> Result<bool> {
+        self.shared.connections.write(Durability::Process, |transaction| {
+            transaction.execute(
+                "DELETE FROM records WHERE directory IN
+                 (SELECT number FROM directories WHERE folder = ?1 ORDER BY path LIMIT ?2)",
+                params![folder, FORGOTTEN_AT_A_TIME],
+            )?;
+            let removed = transaction.execute(
+                "DELETE FROM directories WHERE number IN
+                 (SELECT number FROM directories WHERE folder = ?1 ORDER BY path LIMIT ?2)",
+                params![folder, FORGOTTEN_AT_A_TIME],
+            )?;
+            if removed > 0 {
+                return Ok(true);
+            }
+            for table in ["state", "heads", "journal", "pending", "archive_watch", "pinned", "addresses"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE folder = ?1"), [folder])?;
+            }
+            transaction.execute("DELETE FROM folders WHERE number = ?1", [folder])?;
+            Ok(false)
+        })
+    }
+}
+
+impl FolderStore {
+    /// The folder's facts; defaults for a new one.
+    pub fn facts(&self) -> Result<FolderFacts> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT root_id, root_device, root_inode, start_counter, start_nonce, created, paused,
+                 trusted, hold_code, hold_detail, approved, opening_key, opening_blinding
+                 FROM folders WHERE number = ?1",
+            )?;
+            Ok(select.query_row([self.number], read_facts).optional()?.unwrap_or_default())
+        })
+    }
+
+    /// Replaces all facts, to survive a power cut.
+    pub fn save_facts(&self, facts: &FolderFacts) -> Result<()> {
+        let marker = facts.marker;
+        let hold = facts.hold.as_ref();
+        self.shared.connections.write(Durability::PowerCut, |transaction| {
+            let mut update = transaction.prepare_cached(
+                "UPDATE folders SET root_id = ?2, root_device = ?3, root_inode = ?4, start_counter = ?5,
+                 start_nonce = ?6, created = ?7, paused = ?8, trusted = ?9, hold_code = ?10,
+                 hold_detail = ?11, approved = ?12, opening_key = ?13, opening_blinding = ?14
+                 WHERE number = ?1",
+            )?;
+            update.execute(params![
+                self.number,
+                marker.map(|marker| marker.root_id),
+                marker.map_or(0, |marker| marker.device.cast_signed()),
+                marker.map_or(0, |marker| marker.inode.cast_signed()),
+                facts.start_counter.cast_signed(),
+                facts.start_nonce,
+                facts.created,
+                facts.paused,
+                facts.trusted,
+                hold.map(|hold| &hold.code),
+                hold.map(|hold| &hold.detail),
+                facts.approved,
+                facts.opening.map(|opening| opening.0),
+                facts.opening.map(|opening| opening.1),
+            ])?;
+            Ok(())
+        })
+    }
+
+    /// Addresses that a person gave, sorted.
+    pub fn pinned(&self) -> Result<Vec<String>> {
+        self.shared.connections.read(|connection| {
+            let mut select =
+                connection.prepare_cached("SELECT address FROM pinned WHERE folder = ?1 ORDER BY address")?;
+            let addresses = select.query_map([self.number], |row| row.get(0))?;
+            Ok(addresses.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Adds an address, or removes it. Whether that changed anything.
+    pub fn pin(&self, address: &str, pinned: bool) -> Result<bool> {
+        let sql = if pinned {
+            "INSERT OR IGNORE INTO pinned (folder, address) VALUES (?1, ?2)"
+        } else {
+            "DELETE FROM pinned WHERE folder = ?1 AND address = ?2"
+        };
+        self.shared.connections.write(Durability::PowerCut, |transaction| {
+            Ok(transaction.prepare_cached(sql)?.execute(params![self.number, address])? > 0)
+        })
+    }
+
+    /// Up to `limit` addresses at which peers were reached, the latest first.
+    pub fn known_addresses(&self, limit: u32) -> Result<Vec<String>> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT address FROM addresses WHERE folder = ?1 ORDER BY reached_at DESC, address LIMIT ?2",
+            )?;
+            let addresses = select.query_map(params![self.number, limit], |row| row.get(0))?;
+            Ok(addresses.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Notes that a peer was reached at an address (`now` in seconds since 1970), and keeps the
+    /// latest `keep` addresses.
+    pub fn note_address(&self, address: &str, now: i64, keep: u32) -> Result<()> {
+        self.shared.connections.write(Durability::Process, |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO addresses (folder, address, reached_at) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![self.number, address, now])?;
+            transaction
+                .prepare_cached(
+                    "DELETE FROM addresses WHERE folder = ?1 AND address IN
+                     (SELECT address FROM addresses WHERE folder = ?1
+                      ORDER BY reached_at DESC, address LIMIT -1 OFFSET ?2)",
+                )?
+                .execute(params![self.number, keep])?;
+            Ok(())
+        })
+    }
+}
+
+fn read_facts(row: &Row<'_>) -> rusqlite::Result<FolderFacts> {
+    let root_id: Option<[u8; 16]> = row.get(0)?;
+    let device = row.get::<_, i64>(1)?.cast_unsigned();
+    let inode = row.get::<_, i64>(2)?.cast_unsigned();
+    let code: Option<String> = row.get(8)?;
+    let detail: Option<String> = row.get(9)?;
+    let key: Option<[u8; 32]> = row.get(11)?;
+    let blinding: Option<[u8; 16]> = row.get(12)?;
+    Ok(FolderFacts {
+        marker: root_id.map(|root_id| Marker { root_id, device, inode }),
+        start_counter: row.get::<_, i64>(3)?.cast_unsigned(),
+        start_nonce: row.get(4)?,
+        created: row.get(5)?,
+        paused: row.get(6)?,
+        trusted: row.get(7)?,
+        hold: code.map(|code| Hold { code, detail: detail.unwrap_or_default() }),
+        approved: row.get(10)?,
+        opening: key.zip(blinding),
+    })
+}

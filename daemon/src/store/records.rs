@@ -1,0 +1,205 @@
+//! Reading and writing the records of one folder.
+
+use protocol::{Content, ContentId, Record, Records, RelPath, Stat, StoreError};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::FolderStore;
+use super::codec::{self, decode_record, encode_record};
+use super::error::Result;
+use super::key::{self, key};
+
+/// The columns of a record as [`read_row`] expects them.
+pub(super) const COLUMNS: &str = "r.name, r.tag, r.inode, r.copy, r.body";
+
+const DIRECTORY: &str = "(SELECT number FROM directories WHERE folder = ?1 AND path = ?2)";
+
+/// A record out of [`COLUMNS`], of a directory.
+pub(super) fn read_row(directory: Option<&RelPath>, row: &Row<'_>) -> Result<(RelPath, Record)> {
+    let name: Vec<u8> = row.get(0)?;
+    let path =
+        RelPath::join(directory, &name).map_err(|error| super::DatabaseError::row(&error.to_string()))?;
+    let encoded = codec::Row { tag: row.get(1)?, inode: row.get(2)?, copy: row.get(3)?, body: row.get(4)? };
+    let record = decode_record(&path, &encoded)?;
+    Ok((path, record))
+}
+
+impl FolderStore {
+    fn record_at(&self, path: &RelPath) -> Result<Option<Record>> {
+        let key = key(Some(path));
+        let (directory, name) = key::split(&key);
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM records r WHERE directory = {DIRECTORY} AND name = ?3"
+            ))?;
+            let mut rows = select.query(params![self.number, directory, name])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            Ok(Some(read_row(path.parent().as_ref(), row)?.1))
+        })
+    }
+
+    fn in_directory(&self, directory: Option<&RelPath>, filter: &str) -> Result<Vec<(RelPath, Record)>> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM records r WHERE directory = {DIRECTORY} {filter} ORDER BY name"
+            ))?;
+            let mut rows = select.query(params![self.number, key(directory)])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push(read_row(directory, row)?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn any_below_path(&self, path: &RelPath) -> Result<bool> {
+        let key = key(Some(path));
+        self.shared.connections.read(|connection| {
+            // Directories without records have no row.
+            let mut select = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM directories WHERE folder = ?1 AND path >= ?2 AND path < ?3)",
+            )?;
+            Ok(select.query_row(params![self.number, key, key::end(&key)], |row| row.get(0))?)
+        })
+    }
+
+    /// Records of this folder that have `value` in the indexed column, while `wanted` agrees.
+    fn indexed(
+        &self,
+        column: &str,
+        value: i64,
+        limit: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<Vec<RelPath>> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS}, d.path FROM records r JOIN directories d ON d.number = r.directory
+                 WHERE r.{column} = ?2 AND d.folder = ?1"
+            ))?;
+            let mut rows = select.query(params![self.number, value])?;
+            let mut found = Vec::new();
+            while found.len() < limit
+                && let Some(row) = rows.next()?
+            {
+                let directory = key::path(&row.get::<_, Vec<u8>>(5)?)?;
+                let (path, record) = read_row(directory.as_ref(), row)?;
+                if wanted(&record) {
+                    found.push(path);
+                }
+            }
+            Ok(found)
+        })
+    }
+}
+
+impl Records for FolderStore {
+    fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
+        Ok(self.record_at(path)?)
+    }
+
+    fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        Ok(self.in_directory(directory, "")?)
+    }
+
+    fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        Ok(self.in_directory(directory, "AND copy = 1")?)
+    }
+
+    fn any_below(&self, path: &RelPath) -> Result<bool, StoreError> {
+        Ok(self.any_below_path(path)?)
+    }
+
+    fn with_content(&self, id: &ContentId, limit: usize) -> Result<Vec<RelPath>, StoreError> {
+        let shows =
+            |record: &Record| matches!(&record.shown.content, Content::File { id: shown, .. } if shown == id);
+        Ok(self.indexed("tag", codec::tag(id), limit, shows)?)
+    }
+
+    fn with_stat(&self, stat: &Stat) -> Result<Vec<RelPath>, StoreError> {
+        let same = |record: &Record| {
+            record.stat.is_some_and(|known| known.size == stat.size && known.mtime == stat.mtime)
+        };
+        Ok(self.indexed("inode", stat.inode.cast_signed(), usize::MAX, same)?)
+    }
+}
+
+/// Writes records of one folder within a transaction, and keeps `directories` to those in use.
+pub(super) struct RecordWriter<'t> {
+    transaction: &'t Transaction<'t>,
+    folder: i64,
+    /// The directory of the last path, and its number: batches come by directory.
+    current: Option<(Vec<u8>, i64)>,
+    /// Directories that have lost a record.
+    shrunk: Vec<i64>,
+}
+
+impl<'t> RecordWriter<'t> {
+    pub(super) fn new(transaction: &'t Transaction<'t>, folder: i64) -> Self {
+        Self { transaction, folder, current: None, shrunk: Vec::new() }
+    }
+
+    pub(super) fn put(&mut self, path: &RelPath, record: &Record) -> Result<()> {
+        let key = key(Some(path));
+        let (directory, name) = key::split(&key);
+        let number = match self.find(directory)? {
+            Some(number) => number,
+            None => {
+                self.transaction
+                    .prepare_cached("INSERT INTO directories (folder, path) VALUES (?1, ?2)")?
+                    .execute(params![self.folder, directory])?;
+                let number = self.transaction.last_insert_rowid();
+                self.current = Some((directory.to_vec(), number));
+                number
+            }
+        };
+        let row = encode_record(path, record);
+        self.transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO records (directory, name, tag, inode, copy, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![number, name, row.tag, row.inode, row.copy, row.body])?;
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &RelPath) -> Result<()> {
+        let key = key(Some(path));
+        let (directory, name) = key::split(&key);
+        let Some(number) = self.find(directory)? else { return Ok(()) };
+        self.transaction
+            .prepare_cached("DELETE FROM records WHERE directory = ?1 AND name = ?2")?
+            .execute(params![number, name])?;
+        if self.shrunk.last() != Some(&number) {
+            self.shrunk.push(number);
+        }
+        Ok(())
+    }
+
+    /// Call it last.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.shrunk.sort_unstable();
+        self.shrunk.dedup();
+        let mut delete = self.transaction.prepare_cached(
+            "DELETE FROM directories WHERE number = ?1
+             AND NOT EXISTS (SELECT 1 FROM records WHERE directory = ?1)",
+        )?;
+        for number in &self.shrunk {
+            delete.execute([number])?;
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, directory: &[u8]) -> Result<Option<i64>> {
+        if let Some((path, number)) = &self.current
+            && path == directory
+        {
+            return Ok(Some(*number));
+        }
+        let found: Option<i64> = self
+            .transaction
+            .prepare_cached("SELECT number FROM directories WHERE folder = ?1 AND path = ?2")?
+            .query_row(params![self.folder, directory], |row| row.get(0))
+            .optional()?;
+        self.current = found.map(|number| (directory.to_vec(), number));
+        Ok(found)
+    }
+}

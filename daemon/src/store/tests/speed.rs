@@ -1,0 +1,49 @@
+//! What the tables cost, printed: `cargo test -p syncd store::tests::speed -- --ignored --nocapture`.
+
+use std::time::Instant;
+
+use protocol::Records;
+
+use super::{Home, file, path};
+use crate::store::{Changes, Durability};
+
+const FILES: u64 = 100_000;
+const DIRECTORIES: u64 = 1_000;
+
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "a measurement is read by a person")]
+fn a_record_costs_less_than_200_bytes() {
+    let home = Home::new();
+    let folder = home.folder();
+    let records = (0..FILES).map(|n| {
+        let directory = n * DIRECTORIES / FILES;
+        let path = path(&format!("project/src/module{}/part{directory}/some_name_{n}.rs", directory / 10));
+        let record = file(&path, n);
+        (path, Some(record))
+    });
+    let changes = Changes { records: records.collect(), ..Changes::default() };
+    let begin = Instant::now();
+    folder.save(&changes, Durability::PowerCut).expect("saves");
+    let wrote = begin.elapsed().as_secs_f64();
+    home.open().tidy(0).expect("checkpoints");
+    let bytes = std::fs::metadata(home.path()).expect("is there").len() / FILES;
+
+    let begin = Instant::now();
+    let found: usize = (0..DIRECTORIES)
+        .map(|n| path(&format!("project/src/module{}/part{n}", n / 10)))
+        .map(|directory| folder.children(Some(&directory)).expect("reads").len())
+        .sum();
+    let read = begin.elapsed().as_secs_f64();
+    let begin = Instant::now();
+    folder.save(&changes, Durability::PowerCut).expect("saves");
+    let rewrote = begin.elapsed().as_secs_f64();
+    eprintln!(
+        "{bytes} bytes a file, {:.0} rows/s new, {:.0} rows/s again, {:.0} rows/s read in {read:.3} s",
+        FILES as f64 / wrote,
+        FILES as f64 / rewrote,
+        found as f64 / read
+    );
+    assert_eq!(found as u64, FILES);
+    assert!(bytes < 200);
+}
