@@ -16,10 +16,10 @@ fn built_from(package: &str) -> Vec<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
-    let answer = cargo.args(["--package", package]).output().unwrap();
+    let answer = cargo.args(["--package", package]).output().expect("cargo is there: it runs this test");
     let complaint = String::from_utf8_lossy(&answer.stderr);
     assert!(answer.status.success(), "cargo tree failed: {complaint}");
-    let lines = String::from_utf8(answer.stdout).unwrap();
+    let lines = String::from_utf8(answer.stdout).expect("names of crates are ASCII");
     lines.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
 
