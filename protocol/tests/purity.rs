@@ -2,12 +2,23 @@
 //!
 //! What the crates' own code calls is the business of their `clippy.toml`; this looks at what they are
 //! built from, which no lint sees. It asks Cargo, offline, so it costs some hundred milliseconds.
+#![expect(clippy::disallowed_types, reason = "only this test starts a program, the crate does not")]
 
 use std::process::Command;
 
 /// Crates that reach the world: runtimes, sockets, files, databases, randomness.
 const IMPURE: [&str; 12] = [
-    "fs-err", "getrandom", "mio", "notify", "quinn", "rand", "rusqlite", "rustix", "socket2", "tempfile", "time",
+    "fs-err",
+    "getrandom",
+    "mio",
+    "notify",
+    "quinn",
+    "rand",
+    "rusqlite",
+    "rustix",
+    "socket2",
+    "tempfile",
+    "time",
     "tokio",
 ];
 
@@ -27,7 +38,10 @@ fn built_from(package: &str) -> Vec<String> {
 fn assert_pure(package: &str, known: &[&str]) {
     let names = built_from(package);
     for name in known {
-        assert!(names.iter().any(|found| found == name), "cargo tree does not show {name}: is it read right?");
+        assert!(
+            names.iter().any(|found| found == name),
+            "cargo tree does not show {name}: is it read right?"
+        );
     }
     let impure: Vec<_> = names.iter().filter(|name| IMPURE.contains(&name.as_str())).collect();
     assert!(impure.is_empty(), "{package} is built from {impure:?}, so it is no longer without I/O");
