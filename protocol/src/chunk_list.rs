@@ -10,10 +10,12 @@
 
 mod build;
 mod node;
+mod pull;
 mod read;
 
 pub use build::ListBuilder;
 pub use node::{ChunkRef, ListNode, MAX_LEVEL, MAX_NODE_ITEMS, MIN_NODE_ITEMS, NodeError, Part, parse_node};
+pub use pull::{ChunkListKind, ExpectedPart};
 pub use read::{ChunkList, ListError, Located};
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub struct Entry {
     pub content: Content,
     /// What is kept, and committed when it changes, but makes no conflict.
     pub metadata: Metadata,
+    /// Fields that a newer version wrote and this one does not know: encoded pairs, kept so that
+    /// the entry can be written into a new tree unharmed. Empty in every entry made here.
+    pub extra: Vec<u8>,
 }
 
 impl Entry {

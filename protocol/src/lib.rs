@@ -26,7 +26,6 @@ pub mod record;
 pub mod render;
 pub mod scheduler;
 pub mod session;
-pub mod stand_in;
 pub mod state;
 pub mod store;
 pub mod tree;

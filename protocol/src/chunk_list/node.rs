@@ -206,7 +206,7 @@ impl ListNode {
 fn check_sums(parts: &[Part]) -> Result<(), NodeError> {
     let mut bytes = 0u64;
     for part in parts {
-        let most = part.chunks.checked_mul(MAX_CHUNK_BYTES as u64).unwrap_or(u64::MAX);
+        let most = part.chunks.saturating_mul(MAX_CHUNK_BYTES as u64);
         if part.chunks == 0 || part.bytes < part.chunks || part.bytes > most {
             return Err(NodeError("a part of impossible length"));
         }

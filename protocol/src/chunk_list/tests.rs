@@ -1,45 +1,17 @@
-use bytes::Bytes;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use super::*;
 use crate::chunk::ChunkId;
 use crate::entry::ContentId;
-use crate::store::{NodeId, NodeStore, StoreError};
-
-/// Nodes in memory that count what is loaded.
-#[derive(Default)]
-struct Nodes {
-    nodes: RefCell<BTreeMap<NodeId, Bytes>>,
-    loads: Cell<usize>,
-}
-
-impl NodeStore for Nodes {
-    fn load(&self, id: &NodeId) -> Result<Option<Bytes>, StoreError> {
-        self.loads.set(self.loads.get() + 1);
-        Ok(self.nodes.borrow().get(id).cloned())
-    }
-    fn is_whole(&self, id: &NodeId) -> Result<bool, StoreError> {
-        Ok(self.nodes.borrow().contains_key(id))
-    }
-    fn save(&self, nodes: &[(NodeId, Bytes)]) -> Result<(), StoreError> {
-        self.nodes.borrow_mut().extend(nodes.iter().cloned());
-        Ok(())
-    }
-    fn save_partial(&self, nodes: &[(NodeId, Bytes)]) -> Result<(), StoreError> {
-        self.save(nodes)
-    }
-    fn settle(&self, _: &[NodeId]) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
+use crate::store::{NodeId, NodeStore};
+use crate::tree::{MemoryNodes, Pull, PullError};
 
 fn some_chunk(number: u32) -> (ChunkId, usize) {
     let id = blake3::hash(&number.to_le_bytes());
     (ChunkId(*id.as_bytes()), 70_000 + (number % 1000) as usize)
 }
 
-fn build(nodes: &Nodes, chunks: impl Iterator<Item = (ChunkId, usize)>) -> (ContentId, u64, u64) {
+fn build(nodes: &MemoryNodes, chunks: impl Iterator<Item = (ChunkId, usize)>) -> (ContentId, u64, u64) {
     let mut builder = ListBuilder::default();
     let mut size = 0;
     for (id, len) in chunks {
@@ -56,7 +28,7 @@ fn build(nodes: &Nodes, chunks: impl Iterator<Item = (ChunkId, usize)>) -> (Cont
 #[test]
 fn a_list_of_any_length_reads_back_as_it_was_written() {
     for length in [1, 2, 31, 32, 33, 64, 255, 256, 257, 5_000, 40_000] {
-        let nodes = Nodes::default();
+        let nodes = MemoryNodes::new();
         let (id, size, count) = build(&nodes, (0..length).map(some_chunk));
         let list = ChunkList::load(&nodes, &id, size).unwrap();
         assert_eq!((list.count(), count), (length.into(), length.into()));
@@ -75,55 +47,53 @@ fn a_list_of_any_length_reads_back_as_it_was_written() {
 
 #[test]
 fn one_chunk_is_found_by_loading_one_node_a_level() {
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     let (id, size, count) = build(&nodes, (0..40_000).map(some_chunk));
     let list = ChunkList::load(&nodes, &id, size).unwrap();
     for number in [0, 1, 31_415, count - 1] {
-        nodes.loads.set(0);
+        let before = nodes.loads();
         let found = list.locate(number).unwrap().unwrap();
         assert_eq!((found.number, found.id), (number, some_chunk(number as u32).0));
-        assert!(nodes.loads.get() <= 3, "{} nodes loaded", nodes.loads.get());
+        assert!(nodes.loads() - before <= 3);
     }
     assert_eq!(list.locate(count).unwrap(), None);
 }
 
 #[test]
 fn a_small_change_makes_small_parts() {
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     build(&nodes, (0..40_000).map(some_chunk));
-    let before = nodes.nodes.borrow().clone();
+    let before = nodes.ids();
     let inserted = (0..40_000).flat_map(|n| if n == 20_000 { vec![99_999, n] } else { vec![n] });
     build(&nodes, inserted.map(some_chunk));
-    let new: Vec<usize> = (nodes.nodes.borrow().iter())
-        .filter(|(id, _)| !before.contains_key(id))
-        .map(|(_, bytes)| bytes.len())
-        .collect();
-    assert!(new.len() <= 8 && new.iter().sum::<usize>() < 48 * 1024, "{new:?}");
+    let mut new = nodes.ids();
+    new.retain(|id| before.binary_search(id).is_err());
+    assert!(new.len() <= 8, "{} new nodes", new.len());
 }
 
 #[test]
 fn a_node_is_about_four_kilobytes() {
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     build(&nodes, (0..40_000).map(some_chunk));
-    let nodes = nodes.nodes.borrow();
-    let average = nodes.values().map(Bytes::len).sum::<usize>() / nodes.len();
+    let lengths = nodes.ids().into_iter().map(|id| nodes.load(&id).unwrap().unwrap().len());
+    let average = lengths.sum::<usize>() / nodes.len();
     assert!((3_000..5_000).contains(&average), "{average}");
 }
 
 #[test]
 fn a_huge_hole_costs_next_to_nothing() {
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     let hole = (ChunkId::HOLE, crate::chunk::MAX_CHUNK_BYTES);
     let (id, size, _) = build(&nodes, std::iter::repeat_n(hole, 1 << 20));
     assert_eq!(size, 1 << 40);
-    assert!(nodes.nodes.borrow().len() < 20);
+    assert!(nodes.len() < 20);
     let list = ChunkList::load(&nodes, &id, size).unwrap();
     assert_eq!(list.locate(1_000_000).unwrap().unwrap().offset, 1_000_000 << 20);
 }
 
 #[test]
 fn a_content_of_one_chunk_needs_no_list() {
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     for size in [0, 1, 65_536] {
         let list = ChunkList::load(&nodes, &ContentId([7; 32]), size).unwrap();
         let only: Vec<_> = list.iter().map(Result::unwrap).collect();
@@ -136,7 +106,7 @@ fn a_content_of_one_chunk_needs_no_list() {
 
 #[test]
 fn a_list_that_does_not_add_up_is_refused() {
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     let (id, size, _) = build(&nodes, (0..5_000).map(some_chunk));
     assert!(matches!(ChunkList::load(&nodes, &id, size + 1).err(), Some(ListError::Size { .. })));
 
@@ -154,7 +124,7 @@ fn a_list_that_does_not_add_up_is_refused() {
 #[test]
 fn a_list_that_contains_itself_ends() {
     // Addresses are hashes, so only a forged store can say so; levels must go down all the same.
-    let nodes = Nodes::default();
+    let nodes = MemoryNodes::new();
     let id = NodeId([1; 32]);
     let part = Part { node: id, bytes: 100_000, chunks: 1 };
     let node = ListNode::Parts { level: 3, parts: vec![part] }.encode();
@@ -201,6 +171,34 @@ fn a_node_in_any_other_form_is_refused() {
     for (number, bytes) in others.into_iter().enumerate() {
         assert!(parse_node(bytes).is_err(), "number {number}");
     }
+}
+
+#[test]
+fn a_list_is_pulled_from_a_peer_and_only_what_is_new() {
+    let (alice, bob) = (MemoryNodes::new(), MemoryNodes::new());
+    build(&bob, (1..5_000).map(some_chunk));
+    let (id, size, count) = build(&alice, (0..5_000).map(some_chunk));
+    let mut pull = Pull::<ChunkListKind>::new(NodeId(id.0), ExpectedPart::Root { size });
+    let mut fetched = 0;
+    while !pull.is_complete() {
+        for wanted in pull.poll_wanted(&bob, 100).unwrap() {
+            pull.handle_node(&bob, &alice.load(&wanted).unwrap().unwrap()).unwrap();
+            fetched += 1;
+        }
+    }
+    pull.finish(&bob).unwrap();
+    assert!(fetched <= 6, "{fetched} nodes fetched");
+    assert_eq!(ChunkList::load(&bob, &id, size).unwrap().iter().count() as u64, count);
+}
+
+#[test]
+fn a_list_of_another_size_than_the_entry_says_is_not_pulled() {
+    let (alice, bob) = (MemoryNodes::new(), MemoryNodes::new());
+    let (id, size, _) = build(&alice, (0..5_000).map(some_chunk));
+    let mut pull = Pull::<ChunkListKind>::new(NodeId(id.0), ExpectedPart::Root { size: size - 1 });
+    let wanted = pull.poll_wanted(&bob, 100).unwrap();
+    let root = alice.load(&wanted[0]).unwrap().unwrap();
+    assert!(matches!(pull.handle_node(&bob, &root), Err(PullError::Malformed { .. })));
 }
 
 proptest::proptest! {

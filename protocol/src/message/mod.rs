@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::entry::ContentId;
 use crate::frame::Frame;
-use crate::stand_in::{HeadId, SignedHead};
+use crate::head::{HeadId, SignedHead};
 use cbor::{Reader, Writer, Written, read_array, read_list, read_map, write_map};
 
 pub(crate) mod cbor;
@@ -24,8 +24,6 @@ pub use request::{
 /// Most heads in a message. Heads that no other dominates are as many as there are writers that
 /// have not met; a device that holds more merges before it tells.
 pub const MAX_HEADS: usize = 64;
-/// Longest signed head; see `head`.
-pub const MAX_HEAD_BYTES: usize = 512;
 /// Most bytes of nodes pushed along with a new head: a big commit's news must not hold up others on
 /// the control stream, and can be fetched.
 pub const MAX_PUSHED_BYTES: usize = 256 * 1024;
@@ -58,7 +56,7 @@ pub(crate) mod kind {
 /// News about one folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// All heads that I know and that no other dominates: after joining, and whenever asked for.
+    /// All heads that I know and that no other dominates: on joining, and after a merge.
     Heads {
         /// At most [`MAX_HEADS`].
         heads: Vec<SignedHead>,
