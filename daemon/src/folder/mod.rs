@@ -1,1 +1,5 @@
 //! To be written.
+
+pub mod hash;
+pub mod ignored;
+pub mod scan;
