@@ -5,6 +5,7 @@
 //! blocking threads. While the root is not what it was, nothing here touches it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use keystore::FolderSecret;
+use keystore::{DeviceId, FolderSecret};
 use parking_lot::{Mutex, RwLock};
 use protocol::engine::{Event, Hold, Noticed, Op, Outcome, Prepare, Prepared, Scan, Source, Ticket};
 use protocol::message::ChunkWanted;
@@ -25,6 +26,7 @@ use super::hash::{HashContext, Progress, hash_open};
 use super::ignored::Ignored;
 use super::kept::{Kept, seconds_since_1970};
 use super::marker;
+use super::rates::Rates;
 use super::root::{self, Root};
 use super::runner::{Input, Inputs};
 use super::scan::{self, Part, ScanContext, ScanError, Unrest};
@@ -37,8 +39,6 @@ use crate::net::{ChunkAnswer, Net, Peer, Serve};
 
 /// How long after a write within a tick of the clock its file is looked at again.
 const RACY_AGAIN: Duration = Duration::from_secs(3);
-/// Chunks that are written together.
-const WRITTEN_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// What scans share over time.
 pub struct Senses {
@@ -64,13 +64,15 @@ pub struct Hands {
     rollback: Mutex<Option<Hold>>,
     archive_days: Mutex<u32>,
     scan_interval: Mutex<Option<Duration>>,
+    /// What travels; measured by the loop.
+    pub rates: Rates,
 }
 
 /// Everything that needs an open root.
 pub struct Open {
     root: Root,
     files: HashContext,
-    stage: Stage,
+    stage: Arc<Stage>,
     server: Server,
     watcher: Mutex<Option<Watcher>>,
 }
@@ -100,6 +102,7 @@ impl Hands {
             rollback: Mutex::new(None),
             archive_days: Mutex::new(settings.archive_days),
             scan_interval: Mutex::new(settings.scan_interval(false)),
+            rates: Rates::default(),
         })
     }
 
@@ -125,10 +128,18 @@ impl Hands {
     fn equip(&self, root: Root, files: HashContext) -> Open {
         let kept = Arc::new(self.kept.clone());
         let inputs = self.inputs.clone();
-        let changed = move |path: RelPath| inputs.event(Event::Noticed(Noticed::Paths(vec![path])));
+        let stage = Arc::new(Stage::new(Arc::clone(&files.disk), kept.clone(), files.content_key.clone()));
+        let changed = move |path: RelPath| inputs.try_event(Event::Noticed(Noticed::Paths(vec![path])));
         Open {
-            stage: Stage::new(files.clone(), kept.clone(), kept.clone()),
-            server: Server::new(files.clone(), kept.clone(), kept, Box::new(changed)),
+            server: Server::new(
+                Arc::clone(&files.disk),
+                kept.clone(),
+                kept,
+                files.content_key.clone(),
+                Arc::clone(&stage),
+                Box::new(changed),
+            ),
+            stage,
             watcher: Mutex::new(None),
             files,
             root,
@@ -207,6 +218,21 @@ impl Hands {
     /// What scans have done.
     pub fn progress(&self) -> &Progress {
         &self.senses.progress
+    }
+
+    /// The disk, while the root is what it was.
+    pub fn disk(&self) -> Option<Arc<dyn Disk>> {
+        self.opened().map(|open| Arc::clone(&open.root.disk))
+    }
+
+    /// Bytes a second, received and sent, over all peers.
+    pub fn rates(&self) -> (u64, u64) {
+        self.rates.total()
+    }
+
+    /// Bytes a second, received from and sent to a peer.
+    pub fn peer_rates(&self, peer: &DeviceId) -> (u64, u64) {
+        self.rates.of(peer)
     }
 
     /// Everything ends.
@@ -314,17 +340,14 @@ impl Hands {
     pub fn fetch_chunks(self: &Arc<Self>, ticket: Ticket, peer: Peer, refs: Vec<ChunkWanted>) {
         let hands = Arc::clone(self);
         self.runtime.spawn(async move {
-            let (sender, mut receiver) = tokio::sync::mpsc::channel::<(ChunkWanted, ChunkAnswer)>(64);
+            let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<(ChunkWanted, ChunkAnswer)>();
             let wanted = refs.clone();
             let asking = async {
                 let result = peer
                     .chunks(&wanted, |number, answer| {
-                        let chunk = wanted.get(number).copied();
-                        let sender = sender.clone();
-                        async move {
-                            if let Some(chunk) = chunk {
-                                let _ = sender.send((chunk, answer)).await;
-                            }
+                        // Bounded by what one request may ask for.
+                        if let Some(chunk) = wanted.get(number) {
+                            let _ = sender.send((*chunk, answer));
                         }
                     })
                     .await;
@@ -354,9 +377,10 @@ impl Hands {
                 match answer {
                     ChunkAnswer::Gone => gone.push(chunk),
                     ChunkAnswer::Here(bytes) => match open.stage.write(&chunk, &bytes) {
-                        Ok(Written::Ok) => arrived.push(chunk),
-                        Ok(Written::Bad) => bad.push(chunk),
-                        Err(error) => hands.disk_failed(&error),
+                        Written::Ok => arrived.push(chunk),
+                        Written::Bad => bad.push(chunk),
+                        Written::Unwanted => {}
+                        Written::Failed(message) => hands.disk_failed(&message),
                     },
                 }
             }
@@ -373,13 +397,8 @@ impl Hands {
         .await;
     }
 
-    fn disk_failed(&self, error: &std::io::Error) {
-        if error.kind() == std::io::ErrorKind::StorageFull || error.kind() == std::io::ErrorKind::QuotaExceeded {
-            let message = format!("{}: no space is left on this disk; make room, it goes on by itself", self.path.display());
-            self.inputs.event(Event::Root(Some(Hold { code: "NO_SPACE", message })));
-        } else {
-            tracing::warn!(%error, path = %self.path.display(), "a chunk could not be written");
-        }
+    fn disk_failed(&self, message: &str) {
+        tracing::warn!(message, path = %self.path.display(), "a chunk could not be written");
     }
 
     /// Prepares staged files.
@@ -397,7 +416,9 @@ impl Hands {
     pub fn forget(self: &Arc<Self>, contents: Vec<ContentId>) {
         self.spawn(move |hands| {
             if let Some(open) = hands.opened() {
-                open.stage.forget(&contents);
+                if let Err(error) = open.stage.forget(&contents) {
+                    tracing::debug!(%error, "staged files are left over");
+                }
             }
         });
     }
@@ -405,7 +426,8 @@ impl Hands {
     /// Leaves all links of the folder and joins again.
     pub fn rejoin(self: &Arc<Self>) {
         self.net.remove_folder(self.secret.folder_id());
-        self.net.add_folder(self.secret.clone(), Arc::clone(self) as Arc<dyn Serve>);
+        let opening = super::opening_of(&self.secret, &self.kept);
+        self.net.add_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
         self.net.set_pinned(self.secret.folder_id(), self.kept.0.pinned().unwrap_or_default());
     }
 }
@@ -451,7 +473,7 @@ impl Hands {
             return batch.into_iter().map(|op| (op.path, Outcome::Problem(message.clone()))).collect();
         }
         let archive = Archive::new(disk, seconds_since_1970());
-        let verify = |file: &dyn crate::disk::ReadFile| hash_open(&open.files, file);
+        let verify = |file: &dyn crate::disk::ReadFile| Ok(hash_open(&open.files, file, &mut |_| Ok(()))?.0);
         let report = Executor::new(disk, &archive, &verify).run(&batch);
         if let Err(error) = report.sync {
             let message = format!("directories cannot be made durable: {error}");
@@ -483,9 +505,7 @@ impl Hands {
             apply::Outcome::Touched => Outcome::Touched,
             apply::Outcome::Waits(_) => Outcome::Waits,
             apply::Outcome::Problem { code, message } => {
-                if code == "NO_SPACE" {
-                    self.disk_failed(&std::io::ErrorKind::StorageFull.into());
-                }
+                tracing::debug!(code, message, "a path cannot be applied");
                 Outcome::Problem(message)
             }
             apply::Outcome::Displaced { staged, seen, placed } => match self.adopt(open, &staged, seen.kind) {
@@ -503,7 +523,13 @@ impl Hands {
         if kind == Kind::Symlink {
             return Ok(Content::Symlink { target: open.root.disk.read_link(&at)?.into() });
         }
-        open.stage.adopt(staged)
+        let file = open.root.disk.open(&at)?;
+        let keep = &mut |nodes: Vec<(NodeId, Bytes)>| NodeStore::save(&self.kept, &nodes).map_err(std::io::Error::other);
+        let (id, size) = hash_open(&open.files, file.as_ref(), keep)?;
+        match open.root.disk.rename_new(&at, &Place::Staged(super::stage::staged_name(&id))) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Content::File { id, size }),
+        }
     }
 
     /// A program may still have had a displaced file open: what it writes then is an edit.
@@ -558,7 +584,7 @@ fn prepare_op(
             let name = super::stage::staged_name(&content);
             let left = uses.get_mut(&content).map_or(1, |left| std::mem::replace(left, left.saturating_sub(1)));
             let name = if left > 1 {
-                super::stage::another_name(&content, left)
+                another_name(&content, left)
                     .filter(|copy| disk.copy_to_staged(&Place::Staged(name.clone()), copy).is_ok())
                     .unwrap_or(name)
             } else {
@@ -573,7 +599,7 @@ fn prepare_op(
                     Some(&before.shown.content) != op.after.as_ref().map(|after| &after.content)
                 }) =>
             {
-                let name = super::stage::link_name(&op.path);
+                let name = link_name(&op.path);
                 match disk.stage_link(&name, target, mtime) {
                     Ok(()) => apply::Source::Staged(name),
                     Err(_) => apply::Source::None,
@@ -585,13 +611,28 @@ fn prepare_op(
     apply::Op { path: op.path, before: op.before, after: op.after, source }
 }
 
+/// A second staged file of a content that several paths want.
+fn another_name(content: &ContentId, number: usize) -> Option<StagedName> {
+    let mut name = format!("copy-{number}-");
+    for byte in content.0 {
+        write!(name, "{byte:02x}").ok()?;
+    }
+    StagedName::parse(&name)
+}
+
+/// The staged link for a path.
+fn link_name(path: &RelPath) -> StagedName {
+    let hash = blake3::hash(path.as_bytes()).to_hex();
+    StagedName::parse(&format!("link-{hash}")).expect("letters, a dash and hex digits")
+}
+
 impl Serve for Hands {
     fn nodes(&self, ids: &[NodeId]) -> Vec<Option<Bytes>> {
         ids.iter().map(|id| self.kept.load(id).ok().flatten()).collect()
     }
 
     fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
-        self.opened()?.server.chunk(wanted)
+        self.opened()?.server.chunk(wanted).ok().flatten()
     }
 }
 

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use keystore::ContentKey;
 use parking_lot::Mutex;
 use protocol::chunk::ContentHasher;
-use protocol::{Content, NodeId, RelPath, Timestamp};
+use protocol::{Content, ContentId, NodeId, RelPath, Timestamp};
 use rustix::io::Errno;
 
-use crate::disk::{Disk, DiskStat, Place};
+use crate::disk::{Disk, DiskStat, Place, ReadFile};
 
 /// One read. More no longer makes it faster, and each thread has a buffer of it.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -112,6 +112,29 @@ pub fn hash_file(
     }
     let content = Content::File { id: hashed.id, size: hashed.size };
     Ok(HashedFile { content, stat: before, looked_at })
+}
+
+/// Names what an open file holds, which nobody else writes to: its content id and length.
+pub fn hash_open(
+    cx: &HashContext,
+    file: &dyn ReadFile,
+    keep: &mut dyn FnMut(Vec<(NodeId, Bytes)>) -> io::Result<()>,
+) -> io::Result<(ContentId, u64)> {
+    let mut hasher = ContentHasher::new(&cx.content_key);
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut read = 0;
+    loop {
+        let length = file.read_at(&mut buffer, read)?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&buffer[..length]);
+        read += length as u64;
+        keep(hasher.take_nodes())?;
+    }
+    let hashed = hasher.finish();
+    keep(hashed.nodes)?;
+    Ok((hashed.id, hashed.size))
 }
 
 /// Whether a file is the same, untouched. The number of links and the allocation may change.
