@@ -3,3 +3,5 @@
 pub mod hash;
 pub mod ignored;
 pub mod scan;
+pub mod serve;
+pub mod stage;
