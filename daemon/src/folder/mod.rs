@@ -5,3 +5,4 @@ pub mod ignored;
 pub mod scan;
 pub mod serve;
 pub mod stage;
+pub mod watch;

@@ -1,0 +1,166 @@
+//! Watching: hints about which paths may have changed.
+//!
+//! One watch a directory, not recursive, always in this order: set the watch, list, go deeper. So a
+//! directory that appears is watched before it is looked at, and its path is noticed after: whoever
+//! scans it to its bottom misses nothing. Events are hints, which is why this is the one module that
+//! goes by path names; what is true is up to the scan.
+//!
+//! Three threads: notify's own, which only puts paths into [`pending`] and never waits; ours, which
+//! sets watches and notices; and whoever calls.
+
+mod pending;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use notify::{Config, Event, RecommendedWatcher, Watcher as _};
+use parking_lot::{Mutex, MutexGuard};
+use protocol::RelPath;
+use protocol::engine::Noticed;
+
+use crate::disk::{ControlName, Disk};
+use pending::Pending;
+
+/// Events that come within this time are noticed together.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+/// Whether a path (and, if so said, directory) is ignored, with all below.
+pub type IsIgnored = Box<dyn Fn(&RelPath, bool) -> bool + Send + Sync>;
+/// Is told what may have changed. Called from a thread of its own; may take its time.
+pub type Notice = Box<dyn Fn(Noticed) + Send>;
+
+/// How well a folder is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WatchState {
+    /// Why all of it must be polled: changes may come that nobody tells.
+    pub polling: Option<String>,
+    /// Directories that could not be watched: they and all below must be polled.
+    pub unwatched: Vec<RelPath>,
+    /// How many directories that are, counted when they were found.
+    pub unwatched_directories: u64,
+    /// How many directories were watched when all watches were last set.
+    pub directories: u64,
+    /// How often events were lost since the start; each time everything was noticed.
+    pub overflows: u64,
+}
+
+/// Watches one folder until it is dropped.
+pub struct Watcher {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the threads share.
+struct Shared {
+    root: PathBuf,
+    is_ignored: IsIgnored,
+    pending: Pending,
+    state: Mutex<WatchState>,
+    /// Held by a test that stalls notify's thread.
+    gate: Mutex<()>,
+}
+
+/// Why a folder cannot be watched at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder cannot be watched: {0}")]
+pub struct WatchError(#[from] notify::Error);
+
+impl Watcher {
+    /// Sets all watches, then begins to notice. What changes from now on is noticed; what changed
+    /// before is for the first scan. `disk` is the folder's, for [`sync`](Self::sync).
+    pub fn start(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        notice: Notice,
+        is_ignored: IsIgnored,
+    ) -> Result<(Self, WatchState), WatchError> {
+        let shared = Arc::new(Shared {
+            root: root.to_path_buf(),
+            is_ignored,
+            pending: Pending::default(),
+            state: Mutex::default(),
+            gate: Mutex::default(),
+        });
+        let handler = Arc::clone(&shared);
+        let on_event = move |event: notify::Result<Event>| handler.on_event(event);
+        let mut watches = RecommendedWatcher::new(on_event, Config::default().with_follow_symlinks(false))?;
+        shared.watch_everything(&mut watches);
+        let state = shared.state.lock().clone();
+        let worker = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || worker.run(&mut watches, &notice))
+            .map_err(notify::Error::io)?;
+        Ok((Self { shared, disk, thread: Some(thread) }, state))
+    }
+
+    /// How well the folder is watched now.
+    pub fn state(&self) -> WatchState {
+        self.shared.state.lock().clone()
+    }
+
+    /// Sets all watches again and notices everything: what is ignored has changed, or there are
+    /// more watches to be had.
+    pub fn watch_again(&self) {
+        self.shared.pending.add_everything();
+    }
+
+    /// Waits until everything that happened on the disk before this call has been noticed: writes
+    /// `.syncd/probe` and waits for its event. `false` if it does not come in time, or if the folder
+    /// is not watched.
+    pub fn sync(&self, timeout: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + timeout;
+        let number = self.shared.pending.expect_probe();
+        self.disk.write_control(ControlName::Probe, number.to_string().as_bytes())?;
+        Ok(self.shared.pending.wait_for_probe(number, deadline))
+    }
+
+    /// Stalls the thread that takes events from the kernel, for tests of overflow.
+    #[doc(hidden)]
+    pub fn stall(&self) -> MutexGuard<'_, ()> {
+        self.shared.gate.lock()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.shared.pending.stop();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say; if it panicked, that has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, watches: &mut RecommendedWatcher, notice: &Notice) {
+        while let Some(mut batch) = self.pending.take(TOGETHER) {
+            batch.everything |= batch.root && !self.root.is_dir();
+            if batch.everything {
+                self.watch_everything(watches);
+            } else {
+                for path in &batch.appeared {
+                    self.watch_if_directory(watches, path);
+                }
+            }
+            // After the watches are set: what a scan finds from now on, a later event tells.
+            if batch.everything {
+                notice(Noticed::Everything);
+            } else {
+                let paths = batch.changed.into_iter().filter(|path| !(self.is_ignored)(path, false));
+                let paths: Vec<_> = paths.collect();
+                if !paths.is_empty() {
+                    notice(Noticed::Paths(paths));
+                }
+            }
+            self.pending.noticed(batch.probes);
+        }
+    }
+}
