@@ -12,7 +12,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use protocol::Timestamp;
 
-use super::{ControlName, Disk, DiskLock, DiskStat, Listed, Place, ReadFile, StagedName, WriteFile};
+use super::{
+    ArchivedPath, ControlName, Disk, DiskLock, DiskStat, Listed, Place, ReadFile, StagedName, WriteFile,
+};
 
 /// The kinds of calls: the methods of [`Disk`], [`ReadFile`] and [`WriteFile`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,7 @@ pub enum Call {
     MakeDirectory,
     RenameNew,
     Exchange,
+    LinkToArchive,
     RemoveFile,
     RemoveDirectory,
     SetMode,
@@ -201,6 +204,9 @@ impl Disk for FaultyDisk {
     }
     fn exchange(&self, one: &Place, other: &Place) -> io::Result<()> {
         self.pass(Call::Exchange)?.exchange(one, other)
+    }
+    fn link_to_archive(&self, from: &Place, to: &ArchivedPath) -> io::Result<()> {
+        self.pass(Call::LinkToArchive)?.link_to_archive(from, to)
     }
     fn remove_file(&self, at: &Place) -> io::Result<()> {
         self.pass(Call::RemoveFile)?.remove_file(at)

@@ -205,6 +205,9 @@ pub trait Disk: Send + Sync {
     fn rename_new(&self, from: &Place, to: &Place) -> io::Result<()>;
     /// Swaps two places atomically; both must exist. `Unsupported` where the file system cannot.
     fn exchange(&self, one: &Place, other: &Place) -> io::Result<()>;
+    /// Gives a file or link a second name, in the archive: the same inode, so that nothing that
+    /// happens to the first name loses its bytes. `AlreadyExists` if the name is taken.
+    fn link_to_archive(&self, from: &Place, to: &ArchivedPath) -> io::Result<()>;
     /// Removes a file or link; only in staging, archive and control.
     fn remove_file(&self, at: &Place) -> io::Result<()>;
     /// Removes an empty directory, of the user's too (it holds no bytes).

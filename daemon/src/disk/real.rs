@@ -7,7 +7,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 
 use protocol::path::CONTROL_DIRECTORY;
 use protocol::{RelPath, Timestamp};
@@ -18,7 +17,8 @@ use super::file::{OpenFile, copy, describe, only_mtime};
 use super::place::{Spot, control_name, control_path, directory_path, not_for, spot};
 use super::resolve::Resolver;
 use super::{
-    ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, Stamp, WriteFile,
+    ArchivedPath, ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, Stamp,
+    WriteFile,
 };
 
 /// Most bytes that a control file may have.
@@ -44,6 +44,9 @@ pub struct RealDisk {
     mode_mask: u16,
 }
 
+/// A directory and a name in it.
+type Name<'a> = (&'a OwnedFd, &'a [u8]);
+
 impl RealDisk {
     /// Opens the disk below `root`, which must be a directory and no symbolic link. Makes nothing.
     pub fn open(root: &Path, special: SpecialBits) -> io::Result<Self> {
@@ -59,27 +62,53 @@ impl RealDisk {
         self.resolver.forget_openat2();
     }
 
-    fn parent(&self, at: &Place) -> io::Result<(Arc<OwnedFd>, Vec<u8>)> {
+    /// Does something to one name in its directory. What is missing there is looked for once more
+    /// with a fresh descriptor: the directory may have been removed and made again.
+    fn at<T>(&self, at: &Place, deed: impl Fn(&OwnedFd, &[u8]) -> io::Result<T>) -> io::Result<T> {
         let spot = spot(at)?;
-        Ok((self.resolver.directory(&spot.directory)?, spot.name))
+        let done = deed(&*self.resolver.directory(&spot.directory)?, &spot.name);
+        if !is_missing(&done) || spot.directory.is_empty() {
+            return done;
+        }
+        deed(&*self.resolver.fresh_directory(&spot.directory)?, &spot.name)
+    }
+
+    /// The same for two names.
+    fn at_both(
+        &self,
+        one: &Place,
+        other: &Place,
+        deed: impl Fn(Name<'_>, Name<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (one, other) = (spot(one)?, spot(other)?);
+        let (from, to) =
+            (self.resolver.directory(&one.directory)?, self.resolver.directory(&other.directory)?);
+        let done = deed((&*from, &one.name), (&*to, &other.name));
+        if !is_missing(&done) {
+            return done;
+        }
+        let from = self.resolver.fresh_directory(&one.directory)?;
+        let to = self.resolver.fresh_directory(&other.directory)?;
+        deed((&*from, &one.name), (&*to, &other.name))
     }
 
     fn open_regular(&self, at: &Place) -> io::Result<OwnedFd> {
-        let (parent, name) = self.parent(at)?;
-        // Looked at first, since opening a device may do something.
-        let before = rustix::fs::statat(&*parent, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
-        regular(&describe(&before))?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&*parent, &name[..], flags, Mode::empty())?;
-        regular(&describe(&rustix::fs::fstat(&file)?))?;
-        Ok(file)
+        self.at(at, |parent, name| {
+            // Looked at first, since opening a device may do something.
+            regular(&describe(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))?;
+            let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+            regular(&describe(&rustix::fs::fstat(&file)?))?;
+            Ok(file)
+        })
     }
 
     fn open_staged(&self, name: &StagedName, flags: OFlags) -> io::Result<OwnedFd> {
-        let (staging, name) = self.parent(&Place::Staged(name.clone()))?;
         let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file =
-            rustix::fs::openat(&*staging, &name[..], flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+        let file = self.at(&Place::Staged(name.clone()), |staging, name| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            Ok(rustix::fs::openat(staging, name, flags | OFlags::CLOEXEC, mode)?)
+        })?;
         let stat = describe(&rustix::fs::fstat(&file)?);
         regular(&stat)?;
         if stat.links > 1 {
@@ -104,25 +133,6 @@ impl RealDisk {
         self.resolver.directory(&at).map(drop)
     }
 
-    /// For file systems without `RENAME_NOREPLACE`. A hard link is as atomic; for a directory the
-    /// worst is that an empty directory, made in the window, is replaced.
-    fn rename_new_slowly(
-        &self,
-        (from, old): &(Arc<OwnedFd>, Vec<u8>),
-        (to, new): &(Arc<OwnedFd>, Vec<u8>),
-    ) -> io::Result<()> {
-        let source = rustix::fs::statat(&**from, &old[..], AtFlags::SYMLINK_NOFOLLOW)?;
-        if describe(&source).kind != Kind::Directory {
-            rustix::fs::linkat(&**from, &old[..], &**to, &new[..], AtFlags::empty())?;
-            return Ok(rustix::fs::unlinkat(&**from, &old[..], AtFlags::empty())?);
-        }
-        match rustix::fs::statat(&**to, &new[..], AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Err(Errno::EXIST.into()),
-            Err(Errno::NOENT) => Ok(rustix::fs::renameat(&**from, &old[..], &**to, &new[..])?),
-            Err(e) => Err(e.into()),
-        }
-    }
-
     fn forget(&self, at: &Place) {
         if let Ok(Spot { mut directory, name }) = spot(at) {
             if !directory.is_empty() {
@@ -132,14 +142,6 @@ impl RealDisk {
             self.resolver.forget(&directory);
         }
     }
-
-    fn stat_in(&self, directory: &OwnedFd, name: &[u8]) -> io::Result<Option<DiskStat>> {
-        match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(describe(&stat))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
 }
 
 impl Disk for RealDisk {
@@ -147,14 +149,15 @@ impl Disk for RealDisk {
         if matches!(at, Place::Root) {
             return Ok(Some(describe(&rustix::fs::fstat(self.resolver.root())?)));
         }
-        let spot = spot(at)?;
-        let directory = self.resolver.directory(&spot.directory)?;
-        match self.stat_in(&directory, &spot.name)? {
-            Some(found) => Ok(Some(found)),
-            // «Not there» may become a deletion on every device: never believed of a directory that
-            // was opened earlier and may have gone since.
-            None => self.stat_in(&*self.resolver.fresh_directory(&spot.directory)?, &spot.name),
+        let found = self.at(at, |parent, name| {
+            Ok(describe(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        });
+        if !is_missing(&found) {
+            return found.map(Some);
         }
+        // «Not there» may become a deletion on every device: said only if the parent is there now.
+        self.resolver.fresh_directory(&spot(at)?.directory)?;
+        Ok(None)
     }
 
     fn list(&self, directory: &Place) -> io::Result<Vec<Listed>> {
@@ -198,14 +201,12 @@ impl Disk for RealDisk {
     }
 
     fn read_link(&self, at: &Place) -> io::Result<Vec<u8>> {
-        let (parent, name) = self.parent(at)?;
-        Ok(rustix::fs::readlinkat(&*parent, &name[..], Vec::new())?.into_bytes())
+        self.at(at, |parent, name| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes()))
     }
 
     fn stage_link(&self, name: &StagedName, target: &[u8], mtime: Timestamp) -> io::Result<()> {
         let at = Place::Staged(name.clone());
-        let (staging, name) = self.parent(&at)?;
-        rustix::fs::symlinkat(target, &*staging, &name[..])?;
+        self.at(&at, |staging, name| Ok(rustix::fs::symlinkat(target, staging, name)?))?;
         self.set_mtime(&at, mtime)
     }
 
@@ -217,65 +218,56 @@ impl Disk for RealDisk {
             Place::Step(stamp) => return self.make_archive_directories(stamp, None),
             _ => {}
         }
-        let (parent, name) = self.parent(at)?;
-        rustix::fs::mkdirat(&*parent, &name[..], mode(bits & 0o777))?;
+        self.at(at, |parent, name| Ok(rustix::fs::mkdirat(parent, name, mode(bits & 0o777))?))?;
         // The umask has had its say, and it is not ours.
         self.set_mode(at, bits)
     }
 
     fn rename_new(&self, from: &Place, to: &Place) -> io::Result<()> {
-        let (source, target) = (self.parent(from)?, self.parent(to)?);
-        let renamed = rustix::fs::renameat_with(
-            &*source.0,
-            &source.1[..],
-            &*target.0,
-            &target.1[..],
-            RenameFlags::NOREPLACE,
-        );
-        let done = match renamed {
-            Err(Errno::INVAL | Errno::NOSYS) => self.rename_new_slowly(&source, &target),
-            other => other.map_err(io::Error::from),
-        };
+        let done = self.at_both(from, to, |(source, old), (target, new)| {
+            match rustix::fs::renameat_with(source, old, target, new, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS) => rename_new_slowly((source, old), (target, new)),
+                renamed => Ok(renamed?),
+            }
+        });
         self.forget(from);
         self.forget(to);
         done
     }
 
     fn exchange(&self, one: &Place, other: &Place) -> io::Result<()> {
-        let (first, second) = (self.parent(one)?, self.parent(other)?);
-        let exchanged = rustix::fs::renameat_with(
-            &*first.0,
-            &first.1[..],
-            &*second.0,
-            &second.1[..],
-            RenameFlags::EXCHANGE,
-        );
+        let done = self.at_both(one, other, |(first, old), (second, new)| {
+            match rustix::fs::renameat_with(first, old, second, new, RenameFlags::EXCHANGE) {
+                Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::OPNOTSUPP.into()),
+                exchanged => Ok(exchanged?),
+            }
+        });
         self.forget(one);
         self.forget(other);
-        match exchanged {
-            Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::OPNOTSUPP.into()),
-            other => Ok(other?),
-        }
+        done
+    }
+
+    fn link_to_archive(&self, from: &Place, to: &ArchivedPath) -> io::Result<()> {
+        self.at_both(from, &Place::Archived(to.clone()), |(source, old), (target, new)| {
+            Ok(rustix::fs::linkat(source, old, target, new, AtFlags::empty())?)
+        })
     }
 
     fn remove_file(&self, at: &Place) -> io::Result<()> {
         if !matches!(at, Place::Staged(_) | Place::Archived(_) | Place::Control(_)) {
             return Err(not_for(at));
         }
-        let (parent, name) = self.parent(at)?;
-        Ok(rustix::fs::unlinkat(&*parent, &name[..], AtFlags::empty())?)
+        self.at(at, |parent, name| Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?))
     }
 
     fn remove_directory(&self, at: &Place) -> io::Result<()> {
-        let (parent, name) = self.parent(at)?;
         self.forget(at);
-        Ok(rustix::fs::unlinkat(&*parent, &name[..], AtFlags::REMOVEDIR)?)
+        self.at(at, |parent, name| Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?))
     }
 
     fn set_mode(&self, at: &Place, bits: u16) -> io::Result<()> {
-        let (parent, name) = self.parent(at)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = rustix::fs::openat(&*parent, &name[..], flags, Mode::empty())?;
+        let held = self.at(at, |parent, name| Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?))?;
         if !matches!(describe(&rustix::fs::fstat(&held)?).kind, Kind::File | Kind::Directory) {
             return Err(not_for(at));
         }
@@ -286,8 +278,8 @@ impl Disk for RealDisk {
     }
 
     fn set_mtime(&self, at: &Place, mtime: Timestamp) -> io::Result<()> {
-        let (parent, name) = self.parent(at)?;
-        Ok(rustix::fs::utimensat(&*parent, &name[..], &only_mtime(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
+        let (times, flags) = (only_mtime(mtime), AtFlags::SYMLINK_NOFOLLOW);
+        self.at(at, |parent, name| Ok(rustix::fs::utimensat(parent, name, &times, flags)?))
     }
 
     fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64> {
@@ -334,18 +326,19 @@ impl Disk for RealDisk {
         if !matches!(name, ControlName::Marker | ControlName::Probe) {
             return Err(not_for(&Place::Control(name)));
         }
-        let (control, new) = self.parent(&Place::Control(ControlName::NewMarker))?;
+        let new = control_name(ControlName::NewMarker).as_bytes();
+        let control = self.resolver.fresh_directory(CONTROL_DIRECTORY.as_bytes())?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // What lies there is our own unfinished write.
-        match rustix::fs::unlinkat(&*control, &new[..], AtFlags::empty()) {
+        match rustix::fs::unlinkat(&*control, new, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => return Err(e.into()),
         }
-        let file = rustix::fs::openat(&*control, &new[..], flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::openat(&*control, new, flags, Mode::RUSR | Mode::WUSR)?;
         let file = OpenFile::new(file, self.mode_mask);
         file.write_at(bytes, 0)?;
         file.sync()?;
-        rustix::fs::renameat(&*control, &new[..], &*control, control_name(name).as_bytes())?;
+        rustix::fs::renameat(&*control, new, &*control, control_name(name).as_bytes())?;
         self.sync_directory(&Place::Control(ControlName::Directory))
     }
 
@@ -358,6 +351,25 @@ impl Disk for RealDisk {
 
 fn mode(bits: u16) -> Mode {
     Mode::from_raw_mode(u32::from(bits))
+}
+
+/// For file systems without `RENAME_NOREPLACE`. A hard link is as atomic; for a directory the worst
+/// is that an empty directory, made in the window, is replaced.
+fn rename_new_slowly((source, old): Name<'_>, (target, new): Name<'_>) -> io::Result<()> {
+    let found = describe(&rustix::fs::statat(source, old, AtFlags::SYMLINK_NOFOLLOW)?);
+    if found.kind != Kind::Directory {
+        rustix::fs::linkat(source, old, target, new, AtFlags::empty())?;
+        return Ok(rustix::fs::unlinkat(source, old, AtFlags::empty())?);
+    }
+    match rustix::fs::statat(target, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(Errno::EXIST.into()),
+        Err(Errno::NOENT) => Ok(rustix::fs::renameat(source, old, target, new)?),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn is_missing<T>(done: &io::Result<T>) -> bool {
+    matches!(done, Err(e) if e.kind() == io::ErrorKind::NotFound)
 }
 
 fn regular(stat: &DiskStat) -> io::Result<()> {

@@ -89,6 +89,86 @@ fn a_directory_that_becomes_a_link_while_its_descriptor_is_kept_leads_nowhere_el
 }
 
 #[test]
+fn a_directory_that_was_removed_and_made_again_is_found() {
+    both_ways(|root, disk| {
+        for round in ["one", "two"] {
+            fs::create_dir(root.join("d")).expect("mkdir");
+            fs::write(root.join("d/f"), round).expect("write");
+            assert_eq!(read(disk, &at("d/f")), round.as_bytes());
+            disk.set_mode(&at("d/f"), 0o600).expect("mode");
+            disk.rename_new(&at("d/f"), &at("d/g")).expect("rename");
+            fs::remove_dir_all(root.join("d")).expect("remove");
+        }
+    });
+}
+
+#[test]
+fn what_is_mounted_below_the_root_is_not_entered() {
+    let disk = RealDisk::open(Path::new("/"), SpecialBits::Strip).expect("open");
+    for _ in 0..2 {
+        for error in [disk.list(&at("proc")).map(drop), disk.stat(&at("proc/self")).map(drop)] {
+            assert_eq!(error.expect_err("another device").kind(), io::ErrorKind::CrossesDevices);
+        }
+        disk.forget_openat2();
+    }
+}
+
+#[test]
+fn swapping_a_directory_and_a_link_without_end_lets_nothing_out() {
+    let (root, disk) = folder();
+    let outside = tempfile::tempdir().expect("a directory");
+    let mode = fs::metadata(outside.path()).expect("stat").mode();
+    fs::create_dir(root.path().join("d")).expect("mkdir");
+    symlink(outside.path(), root.path().join("l")).expect("link");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    let held = fs::File::open(root.path()).expect("open");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(order) {
+                let swap = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&held, "d", &held, "l", swap).expect("swap");
+            }
+        });
+        for n in 0..300 {
+            let new = write_staged(&disk, &format!("n{n}"), b"x");
+            let _ = disk.rename_new(&new, &at(&format!("d/f{n}")));
+            let _ = disk.make_directory(&at(&format!("d/d{n}")), 0o777);
+            let _ = disk.set_mode(&at("d"), 0o700 + n % 8);
+        }
+        stop.store(true, order);
+    });
+    assert_eq!(fs::read_dir(outside.path()).expect("list").count(), 0);
+    assert_eq!(fs::metadata(outside.path()).expect("stat").mode(), mode);
+}
+
+#[test]
+#[ignore = "a measurement: 20,000 files; `cargo test --release -- --ignored --nocapture measured`"]
+fn listing_and_placing_are_measured() {
+    let (_root, disk) = folder();
+    let files = 20_000;
+    let place = |n: usize| at(&format!("d{}/f{n}", n / 100));
+    let start = std::time::Instant::now();
+    for n in 0..files {
+        if n % 100 == 0 {
+            disk.make_directory(&at(&format!("d{}", n / 100)), 0o755).expect("mkdir");
+        }
+        let name = staged(&format!("n{n}"));
+        let file = disk.stage(&name).expect("stage");
+        file.write_at(&[7; 4096], 0).expect("write");
+        file.set_mtime(Timestamp { seconds: 5, nanos: 0 }).expect("mtime");
+        disk.rename_new(&Place::Staged(name), &place(n)).expect("rename");
+    }
+    let placed = start.elapsed();
+    let start = std::time::Instant::now();
+    let listed: usize = (0..files / 100).map(|d| disk.list(&at(&format!("d{d}"))).expect("list").len()).sum();
+    assert_eq!(listed, files);
+    let seconds = |d: std::time::Duration| files as f64 / d.as_secs_f64();
+    let (placed, listed) = (seconds(placed), seconds(start.elapsed()));
+    assert!(placed > 20_000.0 && listed > 200_000.0, "a second: {placed:.0} placed, {listed:.0} listed");
+}
+
+#[test]
 fn a_missing_name_is_told_from_a_missing_parent() {
     both_ways(|root, disk| {
         fs::write(root.join("f"), b"").expect("write");
