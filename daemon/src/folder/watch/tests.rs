@@ -159,6 +159,22 @@ fn a_removed_root_or_control_directory_is_everything() {
 }
 
 #[test]
+#[ignore = "needs few watches: unshare -Ur sh -c 'echo 6 > /proc/sys/user/max_inotify_watches; exec $TEST --ignored run_out'"]
+fn where_watches_run_out_the_rest_is_named() {
+    let world = World::new();
+    for n in 0..10 {
+        world.write(&format!("d{n}/deep/file"), "x");
+    }
+    let (watcher, state) =
+        Watcher::start(world.root(), world.disk.clone(), Box::new(|_| {}), Box::new(|_, _| false))
+            .expect("watched");
+    assert_eq!((state.polling.as_deref(), state.directories), (None, 5));
+    assert_eq!(state.unwatched_directories, 21 - 5);
+    assert!(state.unwatched.len() >= 8, "{state:?}");
+    assert!(watcher.sync(PATIENCE).expect("a probe"));
+}
+
+#[test]
 fn a_stalled_watcher_does_not_claim_to_have_noticed() {
     let watched = watched(|_| {}, "");
     let stalled = watched.watcher.stall();
