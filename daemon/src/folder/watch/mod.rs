@@ -5,7 +5,7 @@
 //! scans it to its bottom misses nothing. Events are hints, which is why this is the one module that
 //! goes by path names; what is true is up to the scan.
 //!
-//! Three threads: notify's own, which only puts paths into [`pending`] and never waits; ours, which
+//! Three threads: notify's own, which only puts paths into `pending` and never waits; ours, which
 //! sets watches and notices; and whoever calls.
 
 mod pending;
