@@ -71,7 +71,7 @@ pub struct Open {
     files: HashContext,
     stage: Arc<Stage>,
     server: Server,
-    watcher: Mutex<Option<Watcher>>,
+    watcher: Mutex<Option<Arc<Watcher>>>,
 }
 
 impl Hands {
@@ -147,8 +147,9 @@ impl Hands {
     fn watch(self: &Arc<Self>, open: &Arc<Open>) {
         let inputs = self.inputs.clone();
         let notice = Box::new(move |noticed| inputs.event(Event::Noticed(noticed)));
-        match Watcher::start(&self.path, Arc::clone(&open.root.disk), notice) {
-            Ok(watcher) => *open.watcher.lock() = Some(watcher),
+        let is_ignored = Box::new(|_: &RelPath, _| false);
+        match Watcher::start(&self.path, Arc::clone(&open.root.disk), notice, is_ignored) {
+            Ok((watcher, _)) => *open.watcher.lock() = Some(Arc::new(watcher)),
             Err(error) => tracing::warn!(path = %self.path.display(), %error, "changes are only polled for"),
         }
     }
@@ -203,15 +204,21 @@ impl Hands {
 
     /// Whether changes are not told of, but looked for.
     pub fn is_polling(&self) -> bool {
-        self.opened().is_none_or(|open| open.watcher.lock().as_ref().is_none_or(Watcher::is_polling))
+        self.opened().is_none_or(|open| {
+            let watcher = open.watcher.lock().clone();
+            watcher.is_none_or(|watcher| {
+                let state = watcher.state();
+                state.polling.is_some() || !state.unwatched.is_empty()
+            })
+        })
     }
 
     /// Waits until everything that happened on the disk before has been noticed; `false` if that
     /// takes longer than `timeout`, or nothing watches.
     pub fn sync_watcher(&self, timeout: Duration) -> bool {
         let Some(open) = self.opened() else { return false };
-        let probe = open.watcher.lock().as_ref().map(Watcher::probe);
-        probe.is_some_and(|probe| probe.wait(timeout))
+        let watcher = open.watcher.lock().clone();
+        watcher.is_some_and(|watcher| watcher.sync(timeout).unwrap_or(false))
     }
 
     /// What scans have done.
