@@ -253,9 +253,7 @@ impl<S: FolderStore> Engine<S> {
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
-        let is_touched = |path: &RelPath| {
-            self.dirty.has(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
-        };
+        let is_touched = |path: &RelPath| self.is_touched(path);
         let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
         let plan = plan::plan(&view, wants, &|_| false)?;
         let mut window =
@@ -266,6 +264,16 @@ impl<S: FolderStore> Engine<S> {
         self.want_contents(&window)?;
         self.step.window = Some(window);
         Ok(())
+    }
+
+    /// Whether a path may be the user's. A directory that is only noticed (we have just made things in
+    /// it) is none: the executor looks at it anyway.
+    fn is_touched(&self, path: &RelPath) -> bool {
+        if self.unapplied.get(path).is_some_and(|why| why.reason == Reason::LocalChange) {
+            return true;
+        }
+        let is_directory = |record: Record| record.shown.content.is_directory();
+        self.dirty.has(path) && !self.store.record(path).is_ok_and(|found| found.is_some_and(is_directory))
     }
 
     /// For contents that come to a path: paths that give them up.
