@@ -176,7 +176,7 @@ async fn forward(hints: &mut Option<Hints>, folders: &Folders) {
     while let Some(hint) = hints.receiver.recv().await {
         folders.net.dial(hint.folder, hint.address, FoundBy::Lan);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Brings what the network says to the folders.
