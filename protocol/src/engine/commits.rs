@@ -171,7 +171,7 @@ impl<S: FolderStore> Engine<S> {
             let reason = Unapplied { reason: Reason::LocalChange, message: String::new() };
             self.set_unapplied(changes, path.clone(), Some(reason));
         }
-        changes.records = scanned.notes;
+        changes.records.extend(scanned.notes);
         match scanned.commit {
             Some(draft) => self.commit(draft, changes),
             None => Ok(Vec::new()),

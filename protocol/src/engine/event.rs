@@ -55,6 +55,9 @@ pub enum Event {
     Applied(Vec<(RelPath, Outcome)>),
     /// Answer to [`Effect::Revert`]: at these paths is nothing any more.
     Reverted(Vec<RelPath>),
+    /// Files that had been replaced or removed were written to since, by programs that still had
+    /// them open: edits of their paths. Their bytes are staged as the contents that they hold.
+    Edited(Vec<(RelPath, Seen)>),
     /// The folder has to stop, or may go on.
     Root(Option<Hold>),
     /// What a person asks for.

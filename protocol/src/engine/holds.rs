@@ -58,11 +58,6 @@ impl Guard {
     }
 }
 
-/// Whether the hold goes away by itself when the disk is looked at again.
-pub(super) fn is_lifted_by_scan(hold: &Hold) -> bool {
-    hold.code == "NO_SPACE"
-}
-
 /// Whether a record is of something whose deletion counts.
 pub(super) fn counts(record: &Record) -> bool {
     !record.ignored && !record.shown.content.is_directory()

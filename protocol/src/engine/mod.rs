@@ -242,6 +242,7 @@ impl<S: FolderStore> Engine<S> {
             Event::FetchEnded(ticket) => self.on_fetch_ended(now, ticket),
             Event::Applied(outcomes) => self.on_applied(now, outcomes)?,
             Event::Reverted(paths) => self.on_reverted(&paths)?,
+            Event::Edited(edits) => self.on_edited(edits)?,
             Event::Root(hold) => self.on_root(now, hold),
             Event::Command(command) => self.on_command(now, command)?,
             Event::Tick => {}
@@ -271,8 +272,8 @@ impl<S: FolderStore> Engine<S> {
         [
             self.first_head_by.filter(|_| self.busy == Busy::No),
             self.dirty.due().filter(|_| self.busy == Busy::No && self.may_scan_soon()),
-            self.staging.wake_at(now),
-            self.step.retry_at().filter(|_| self.busy == Busy::No),
+            self.staging.wake_at(now).filter(|_| !self.is_stopped()),
+            self.step.retry_at().filter(|_| self.busy == Busy::No && !self.is_stopped()),
         ]
         .into_iter()
         .flatten()
@@ -280,7 +281,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     fn may_scan_soon(&self) -> bool {
-        !self.paused && self.hold.as_ref().is_none_or(holds::is_lifted_by_scan) && self.first_head_by.is_none()
+        !self.is_stopped() && self.first_head_by.is_none()
     }
 
     fn tree(&self, root: NodeId) -> Tree<'_, crate::entry::Entry> {
@@ -389,6 +390,31 @@ impl<S: FolderStore> Engine<S> {
     /// The database of the folder.
     pub fn store(&self) -> &S {
         &self.store
+    }
+
+    /// The roots of all trees and chunk lists that are in use or on their way here, but for those
+    /// that a running scan or apply has made and not told of yet.
+    pub fn roots(&self) -> Vec<NodeId> {
+        let mut roots = vec![self.state.context_root, self.state.entries, self.applied];
+        roots.extend(self.told.into_iter().flat_map(|(entries, context)| [entries, context]));
+        if let Some(verifier) = &self.identity.verifier {
+            let heads = self.heads.iter().filter_map(|head| head.open(verifier, self.identity.folder).ok());
+            roots.extend(heads.flat_map(|head| [head.entries, head.context]));
+        }
+        roots.extend(self.step.roots().into_iter().flatten());
+        roots.extend(self.pulls.roots());
+        roots.extend(self.staging.roots());
+        roots
+    }
+
+    /// Whether a scan or an apply is running.
+    pub fn is_busy(&self) -> bool {
+        self.busy != Busy::No
+    }
+
+    /// Whether nothing is staged, or about to be, for the disk.
+    pub fn wants_nothing_staged(&self) -> bool {
+        self.busy == Busy::No && !self.step.is_running() && self.staging.is_empty()
     }
 
     /// Whether paths wait to be looked at, or are being looked at.

@@ -57,6 +57,11 @@ impl Pulls {
         self.active.is_some() || !self.waiting.is_empty()
     }
 
+    pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
+        let wanted = self.waiting.iter().chain(self.active.as_ref().map(|active| &active.wanted));
+        wanted.flat_map(|wanted| [wanted.head.context, wanted.head.entries])
+    }
+
     pub(super) fn forget_peer(&mut self, peer: &DeviceId) {
         for wanted in &mut self.waiting {
             wanted.peers.remove(peer);

@@ -91,6 +91,16 @@ impl Staging {
         self.contents.contains_key(content)
     }
 
+    /// Whether nothing is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
+    /// What are chunk lists of wanted contents, or would be if these were long.
+    pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
+        self.contents.keys().map(|content| NodeId(content.0))
+    }
+
     /// These have been taken out of staging; whoever wants them again prepares them again.
     pub(super) fn take(&mut self, contents: &[ContentId]) {
         for content in contents {
@@ -198,6 +208,9 @@ impl Staging {
 impl<S: FolderStore> Engine<S> {
     /// Asks for what the contents of the step need next.
     pub(super) fn advance_fetch(&mut self, now: Duration) {
+        if self.is_stopped() {
+            return;
+        }
         self.fetch_lists(now);
         let late = self.staging.scheduler.handle_timeout(now);
         self.staging.requests.retain(|_, (request, _)| !late.contains(request));

@@ -71,6 +71,10 @@ impl Step {
         self.window.is_some()
     }
 
+    pub(super) fn roots(&self) -> Option<[NodeId; 2]> {
+        self.window.as_ref().map(|window| [window.roots.0, window.roots.1])
+    }
+
     pub(super) fn retry_at(&self) -> Option<Duration> {
         self.tried_at.filter(|_| self.has_failed).map(|at| at + RETRY)
     }
@@ -473,6 +477,20 @@ impl<S: FolderStore> Engine<S> {
             Unapplied { reason: Reason::Problem, message: "something else is in its place here".into() }
         };
         self.set_unapplied(changes, path, Some(why));
+    }
+
+    /// Files that were written to after they had been displaced. A stopped folder forgets this; the
+    /// archive still has them.
+    pub(super) fn on_edited(&mut self, edits: Vec<(RelPath, Seen)>) -> Result<(), EngineError> {
+        if self.is_stopped() || !self.is_writer() || edits.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        let before = self.told;
+        self.commit_displaced(edits, &mut changes)?;
+        self.store.keep(&changes)?;
+        self.announce(before, &[]);
+        Ok(())
     }
 
     /// A user's edit came out when a path was replaced: it is committed as an edit of that path, as
