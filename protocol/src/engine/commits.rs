@@ -166,6 +166,9 @@ impl<S: FolderStore> Engine<S> {
             copies_kept: commit::COPIES,
         };
         let scanned = commit::scan(&folder, observations)?;
+        if !scanned.notes.is_empty() {
+            self.stuck.clear();
+        }
         let mut open = Vec::new();
         for (path, record) in &scanned.notes {
             if record.is_none() {
@@ -175,6 +178,9 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         for path in &scanned.local_changes {
+            if self.unapplied.get(path).is_none_or(|why| why.reason != Reason::LocalChange) {
+                self.stuck.clear();
+            }
             let reason = Unapplied { reason: Reason::LocalChange, message: String::new() };
             self.set_unapplied(changes, path.clone(), Some(reason));
         }
@@ -328,6 +334,7 @@ impl<S: FolderStore> Engine<S> {
             .map(|(path, _)| path.clone())
             .collect();
         for path in stale {
+            self.stuck.clear();
             self.revisit.insert(path.clone());
             self.set_unapplied(changes, path, None);
         }
@@ -385,6 +392,7 @@ impl<S: FolderStore> Engine<S> {
         self.first_head_by = Some(now + self.settings.first_head_wait);
         self.scanned = false;
         self.unapplied.clear();
+        self.stuck.clear();
         self.revisit.clear();
         self.pulls = Default::default();
         self.step = Default::default();

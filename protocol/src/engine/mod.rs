@@ -141,6 +141,8 @@ pub struct Engine<S> {
     step: steps::Step,
     staging: staging::Staging,
     unapplied: BTreeMap<RelPath, Unapplied>,
+    /// Waiting paths at which the disk was not as expected: tried again when something has changed.
+    stuck: BTreeSet<RelPath>,
     /// Paths whose rendering may differ from their record, beside what `applied` and the state
     /// differ in.
     revisit: BTreeSet<RelPath>,
@@ -213,6 +215,7 @@ impl<S: FolderStore> Engine<S> {
             staging: staging::Staging::default(),
             revisit: unapplied.keys().cloned().collect(),
             unapplied,
+            stuck: BTreeSet::new(),
             scanning: Scan::Full,
             reported: BTreeSet::new(),
             reverting: false,
@@ -424,7 +427,7 @@ impl<S: FolderStore> Engine<S> {
 
     /// Paths that are not applied for this reason are looked at again.
     fn retry(&mut self, reason: Reason) {
-        let such = self.unapplied.iter().filter(|(_, why)| why.reason == reason);
+        let such = self.unapplied.iter().filter(|(path, why)| why.reason == reason && !self.stuck.contains(*path));
         self.revisit.extend(such.map(|(path, _)| path.clone()));
     }
 

@@ -6,7 +6,7 @@
 //! next window begins behind it, also after a crash. Paths that could not be applied are kept aside
 //! and hold up nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
 use super::staging::{Failure, Staging};
@@ -102,8 +102,10 @@ impl<S: FolderStore> Engine<S> {
         }
         if self.step.retry_at().is_some_and(|at| now >= at) {
             self.step.has_failed = false;
+            self.stuck.clear();
             self.retry(Reason::NoContent);
             self.retry(Reason::Problem);
+            self.retry(Reason::Waiting);
         }
         loop {
             let roots = (self.state.entries, self.applied);
@@ -259,15 +261,15 @@ impl<S: FolderStore> Engine<S> {
         let changed = found.edits.iter().map(|(key, _)| key.path.clone());
         let mut paths = render::affected(&old, &new, context, changed)?;
         paths.extend(self.revisit.iter().cloned());
-        paths.extend(
-            self.unapplied.iter().filter(|(_, u)| u.reason == Reason::Waiting).map(|(p, _)| p.clone()),
-        );
+        let waits = |(path, why): &(&RelPath, &Unapplied)| why.reason == Reason::Waiting && !self.stuck.contains(*path);
+        paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
         let mut renderer = Renderer::new(&new, context);
         let mut wants = BTreeMap::new();
         for path in paths {
             let want = renderer.path(&path)?;
             wants.insert(path, want);
         }
+        let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
         for (path, record) in movers.values() {
             wants.insert(path.clone(), None);
@@ -288,7 +290,7 @@ impl<S: FolderStore> Engine<S> {
             edits: found.edits,
             ops: Vec::new(),
             records: Vec::new(),
-            waiting: plan.waiting.into_iter().map(|(path, _)| path).collect(),
+            waiting: plan.waiting.into_iter().map(|(path, _)| path).chain(blocked).collect(),
             settled: Vec::new(),
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
@@ -304,6 +306,26 @@ impl<S: FolderStore> Engine<S> {
         self.want_contents(&window)?;
         self.step.window = Some(window);
         Ok(())
+    }
+
+    /// Directories that shall go, but hold a reader's own changes: of these there may be no records.
+    fn blocked(&self, wants: &mut BTreeMap<RelPath, Option<Shown>>) -> Result<Vec<RelPath>, EngineError> {
+        if self.is_writer() {
+            return Ok(Vec::new());
+        }
+        let mut blocked = Vec::new();
+        for (path, want) in &*wants {
+            let stays = want.as_ref().is_some_and(|want| want.content.is_directory());
+            let is_directory = |record: Record| record.shown.content.is_directory();
+            let is_local = |(_, why): (&RelPath, &Unapplied)| why.reason == Reason::LocalChange;
+            let mut below = self.unapplied.range((Bound::Excluded(path), Bound::Unbounded));
+            let mut below = std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
+            if !stays && below.any(is_local) && self.store.record(path)?.is_some_and(is_directory) {
+                blocked.push(path.clone());
+            }
+        }
+        blocked.iter().for_each(|path| drop(wants.remove(path)));
+        Ok(blocked)
     }
 
     /// For contents that come to a path: paths that give them up.
@@ -466,6 +488,7 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         if progress {
+            self.stuck.clear();
             self.retry(Reason::Waiting);
         }
         self.applied = self.tree(self.applied).edit(window.edits)?.root;
@@ -490,6 +513,13 @@ impl<S: FolderStore> Engine<S> {
         self.set_unapplied(changes, path, Some(why));
     }
 
+    /// The disk is not as the plan thought: without a change it makes no sense to try again soon.
+    fn get_stuck(&mut self, changes: &mut Changes, path: RelPath) {
+        self.step.has_failed = true;
+        self.stuck.insert(path.clone());
+        self.set_waiting(changes, path);
+    }
+
     fn on_outcome(
         &mut self,
         now: Duration,
@@ -511,11 +541,11 @@ impl<S: FolderStore> Engine<S> {
             }
             Outcome::Touched => {
                 self.dirty.add(now, super::Noticed::Paths(vec![path.clone()]));
-                self.set_waiting(changes, path);
+                self.get_stuck(changes, path);
                 None
             }
             Outcome::Waits => {
-                self.set_waiting(changes, path);
+                self.get_stuck(changes, path);
                 None
             }
             Outcome::Problem(message) => {
