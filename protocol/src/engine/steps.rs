@@ -20,7 +20,7 @@ use crate::entry::{Content, ContentId, Entry};
 use crate::path::RelPath;
 use crate::plan::{self, Change, Deed, View};
 use crate::record::{Record, Seen, Shown};
-use crate::render::{self, Renderer};
+use crate::render::{self, Entries, Renderer};
 use crate::store::NodeId;
 use crate::tree::Difference;
 use crate::version::Version;
@@ -271,11 +271,23 @@ impl<S: FolderStore> Engine<S> {
         }
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
-        for (path, record) in movers.values() {
-            wants.insert(path.clone(), None);
-            for key in &record.shown.entries {
-                found.edits.push((key.clone(), new.get(key)?));
+        // Whole groups only: of a conflict dealt with by halves, nothing would lead to its copies.
+        let moved: BTreeSet<_> =
+            movers.values().flat_map(|(_, record)| &record.shown.entries).map(|key| key.path.clone()).collect();
+        for path in &moved {
+            let (before, after) = (old.at(path)?, new.at(path)?);
+            let gone = before.iter().filter(|entry| !after.contains(entry));
+            found.edits.extend(gone.map(|entry| (entry.key(), None)));
+            found.edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
+        }
+        for path in render::affected(&old, &new, context, moved)? {
+            if !wants.contains_key(&path) {
+                let want = renderer.path(&path)?;
+                wants.insert(path, want);
             }
+        }
+        for (path, _) in movers.values() {
+            wants.insert(path.clone(), None);
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
