@@ -397,9 +397,7 @@ impl<S: FolderStore> Engine<S> {
         self.pulls = Default::default();
         self.step = Default::default();
         let forgotten = self.staging.clear();
-        if !forgotten.is_empty() {
-            self.effects.push_back(Effect::Forget(forgotten));
-        }
+        self.forget(forgotten);
         self.effects.push_back(Effect::Rejoin);
         Ok(())
     }

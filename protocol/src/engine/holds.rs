@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Busy, Changes, Command, Effect, Engine, EngineError, FolderStore, Hold};
+use super::{Busy, Changes, Command, Effect, Engine, EngineError, FolderStore, Hold, Reason};
 use crate::commit::{Draft, Observation};
 use crate::entry::{Content, Entry};
 use crate::path::RelPath;
@@ -190,6 +190,8 @@ impl<S: FolderStore> Engine<S> {
             changes.records.push((path.clone(), None));
         }
         self.leave_open(&mut changes, paths.iter().cloned())?;
+        self.stuck.clear();
+        self.retry(Reason::Waiting);
         self.store.keep(&changes)?;
         Ok(())
     }

@@ -33,6 +33,8 @@ pub(super) struct Staging {
     last_key: u64,
     /// Peers of which the scheduler knows that they have everything.
     complete: BTreeSet<PeerKey>,
+    /// Users' edits that came out when their path was replaced: here and nowhere else.
+    displaced: BTreeSet<ContentId>,
     /// Since when chunk lists have had nobody who serves them.
     stuck_since: Option<Duration>,
 }
@@ -72,6 +74,7 @@ impl Default for Staging {
             peers: BTreeMap::new(),
             last_key: 0,
             complete: BTreeSet::new(),
+            displaced: BTreeSet::new(),
             stuck_since: None,
         }
     }
@@ -100,6 +103,16 @@ impl Staging {
             self.contents.remove(content);
             self.scheduler.forget(*content);
         }
+    }
+
+    /// A user's edit is staged as this content, and nowhere else.
+    pub(super) fn keep_displaced(&mut self, content: ContentId) {
+        self.displaced.insert(content);
+    }
+
+    /// A content is shown somewhere.
+    pub(super) fn is_shown(&mut self, content: &ContentId) {
+        self.displaced.remove(content);
     }
 
     /// Forgets what is none of `wanted`; answers what that was.
@@ -217,6 +230,14 @@ impl Staging {
 }
 
 impl<S: FolderStore> Engine<S> {
+    /// Nobody waits for these any more, unless they are all that is left of a user's edit.
+    pub(super) fn forget(&mut self, mut contents: Vec<ContentId>) {
+        contents.retain(|content| !self.staging.displaced.contains(content));
+        if !contents.is_empty() {
+            self.effects.push_back(Effect::Forget(contents));
+        }
+    }
+
     /// Asks for what the contents of the step need next. Whether any of them was given up.
     pub(super) fn advance_fetch(&mut self, now: Duration) -> bool {
         let mut any_failed = self.fetch_lists(now);

@@ -144,9 +144,7 @@ impl<S: FolderStore> Engine<S> {
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();
-            if !forgotten.is_empty() {
-                self.effects.push_back(Effect::Forget(forgotten));
-            }
+            self.forget(forgotten);
         }
         self.tell_complete();
     }
@@ -312,9 +310,7 @@ impl<S: FolderStore> Engine<S> {
         self.revisit.clear();
         let wanted = window.ops.iter().filter_map(Op::staged).collect();
         let forgotten = self.staging.retain(&wanted);
-        if !forgotten.is_empty() {
-            self.effects.push_back(Effect::Forget(forgotten));
-        }
+        self.forget(forgotten);
         self.want_contents(&window)?;
         self.step.window = Some(window);
         Ok(())
@@ -433,7 +429,7 @@ impl<S: FolderStore> Engine<S> {
             // Whoever wants them again begins anew.
             let lacking: Vec<_> = lacking.into_iter().collect();
             self.staging.take(&lacking);
-            self.effects.push_back(Effect::Forget(lacking));
+            self.forget(lacking);
         }
         self.store.keep(&changes)?;
         if ops.is_empty() {
@@ -481,6 +477,7 @@ impl<S: FolderStore> Engine<S> {
                 u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
             match window.sources.get(&path) {
                 Some(Source::Staged(content)) if !done => drop(left.insert(*content)),
+                Some(Source::Staged(content)) => self.staging.is_shown(content),
                 Some(Source::Moved(from, _)) if done => {
                     self.set_unapplied(&mut changes, from.clone(), None);
                     changes.records.push((from.clone(), None));
@@ -495,9 +492,7 @@ impl<S: FolderStore> Engine<S> {
         if !window.sources.is_empty() {
             let taken: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
             self.staging.take(&taken);
-            if !left.is_empty() {
-                self.effects.push_back(Effect::Forget(left.into_iter().collect()));
-            }
+            self.forget(left.into_iter().collect());
         }
         if progress {
             self.stuck.clear();
@@ -513,9 +508,7 @@ impl<S: FolderStore> Engine<S> {
         self.announce(before, &[]);
         if self.applied == self.state.entries {
             let forgotten = self.staging.clear();
-            if !forgotten.is_empty() {
-                self.effects.push_back(Effect::Forget(forgotten));
-            }
+            self.forget(forgotten);
         }
         Ok(())
     }
@@ -549,6 +542,9 @@ impl<S: FolderStore> Engine<S> {
             Outcome::Displaced { record, edit } => {
                 self.set_unapplied(changes, path.clone(), None);
                 changes.records.push((path.clone(), record));
+                if let (true, Content::File { id, .. }) = (self.is_writer(), &edit.content) {
+                    self.staging.keep_displaced(*id);
+                }
                 Some((path, edit))
             }
             Outcome::Touched => {
