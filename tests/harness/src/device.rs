@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ pub struct Device {
     program: PathBuf,
     home: PathBuf,
     data: PathBuf,
-    space: Option<Space>,
+    space: Option<Rc<Space>>,
     daemon: RefCell<Option<Child>>,
     folders: Cell<u32>,
 }
@@ -44,7 +45,7 @@ pub struct Failure {
 }
 
 impl Device {
-    pub(crate) fn new(program: &Path, below: &Path, name: &str, space: Option<Space>) -> Self {
+    pub(crate) fn new(program: &Path, below: &Path, name: &str, space: Option<Rc<Space>>) -> Self {
         let (home, data) = (below.join(name).join("home"), below.join(name).join("data"));
         fs::create_dir_all(&home).expect("a home");
         fs::create_dir_all(&data).expect("a place for folders");
@@ -154,8 +155,12 @@ impl Device {
         self.space().sent_bytes()
     }
 
+    pub(crate) fn shared_space(&self) -> Option<Rc<Space>> {
+        self.space.clone()
+    }
+
     fn space(&self) -> &Space {
-        self.space.as_ref().expect("the story has asked whether there are wires")
+        self.space.as_deref().expect("the story has asked whether there are wires")
     }
 
     /// Runs `syncd` with these arguments, in the directory of its folders.
@@ -214,24 +219,24 @@ impl Device {
     }
 
     /// Shares a directory of that name, which is made if it is not there.
-    pub fn share(&self, name: &str) -> Folder<'_> {
+    pub fn share(self: &Rc<Self>, name: &str) -> Folder {
         let root = self.data.join(name);
         fs::create_dir_all(&root).expect("a directory");
         let keys = self.json(&["add", path_text(&root)]);
-        Folder::new(self, root, &keys)
+        Folder::new(Rc::clone(self), root, &keys)
     }
 
     /// Joins a folder, in a new directory.
-    pub fn join(&self, key: &str) -> Folder<'_> {
+    pub fn join(self: &Rc<Self>, key: &str) -> Folder {
         self.folders.set(self.folders.get() + 1);
         self.join_in(&format!("joined-{}", self.folders.get()), key)
     }
 
     /// Joins a folder, in the directory of that name.
-    pub fn join_in(&self, name: &str, key: &str) -> Folder<'_> {
+    pub fn join_in(self: &Rc<Self>, name: &str, key: &str) -> Folder {
         let root = self.data.join(name);
         let keys = self.json(&["add", path_text(&root), "--key", key]);
-        Folder::new(self, root, &keys)
+        Folder::new(Rc::clone(self), root, &keys)
     }
 
     /// What conflict copies call it.

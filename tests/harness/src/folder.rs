@@ -4,6 +4,7 @@ use std::fs::{self, File, FileTimes};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
@@ -14,16 +15,16 @@ use crate::wait::{PATIENCE, eventually};
 
 /// A folder that a device has shared or joined.
 #[derive(Debug)]
-pub struct Folder<'d> {
-    device: &'d Device,
+pub struct Folder {
+    device: Rc<Device>,
     root: PathBuf,
     id: String,
     writer_key: Option<String>,
     reader_key: String,
 }
 
-impl<'d> Folder<'d> {
-    pub(crate) fn new(device: &'d Device, root: PathBuf, keys: &Value) -> Self {
+impl Folder {
+    pub(crate) fn new(device: Rc<Device>, root: PathBuf, keys: &Value) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Self {
             device,
@@ -45,8 +46,8 @@ impl<'d> Folder<'d> {
     }
 
     /// Its device.
-    pub fn device(&self) -> &'d Device {
-        self.device
+    pub fn device(&self) -> &Rc<Device> {
+        &self.device
     }
 
     /// Its id.
@@ -66,7 +67,7 @@ impl<'d> Folder<'d> {
 }
 
 /// What a user does.
-impl Folder<'_> {
+impl Folder {
     /// Writes a file, and the directories above it.
     pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.path(path);
@@ -141,7 +142,7 @@ impl Folder<'_> {
 }
 
 /// What `syncd` says.
-impl Folder<'_> {
+impl Folder {
     /// Its row in `status`.
     pub fn row(&self) -> Value {
         self.device.json(&["status", &self.id])["folders"][0].clone()

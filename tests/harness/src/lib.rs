@@ -9,6 +9,7 @@
 
 mod device;
 mod folder;
+mod mount;
 mod net;
 mod permit;
 mod seed;
@@ -19,6 +20,7 @@ pub mod wait;
 
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
+pub use mount::Mount;
 pub use net::Net;
 pub use seed::{Seed, every_kind, small_files};
 pub use skip::{is_root, skipped};
