@@ -13,4 +13,5 @@ pub mod disk;
 pub mod folder;
 pub mod home;
 pub mod net;
+pub mod random;
 pub mod store;

@@ -135,7 +135,7 @@ impl Folders {
             LanSetting::Loopback => LanMode::Loopback,
         };
         let quic_port = self.net.local_addresses().first().map_or(0, std::net::SocketAddr::port);
-        let config = LanConfig { mode, port: lan::PORT, quic_port, seed: super::random() };
+        let config = LanConfig { mode, port: lan::PORT, quic_port, seed: crate::random::bytes() };
         match Lan::start(config) {
             Ok((lan, receiver)) => {
                 for (id, folder) in self.folders.read().iter() {
@@ -230,8 +230,8 @@ impl Control for Folders {
 
     async fn add(&self, request: AddRequest) -> Result<FolderKeys, ApiError> {
         let mut keys = self.keys.lock().await;
-        let joining = Joining::check(&request, &keys, &self.folders.read(), &self.home)?;
-        if let Some(stronger) = joining.upgrade {
+        let mut joining = Joining::check(&request, &keys, &self.folders.read(), &self.home)?;
+        if let Some(stronger) = joining.upgrade.take() {
             let id = stronger.folder_id();
             let row = keys.folders.iter_mut().find(|row| row.secret.folder_id() == id);
             if let Some(row) = row {
@@ -260,7 +260,7 @@ impl Control for Folders {
     }
 
     async fn peers(&self, folder: &str) -> Result<Vec<PeerRow>, ApiError> {
-        rows::peers(self.folder(folder)?.as_ref()).await
+        rows::peers(&self.folder(folder)?).await
     }
 
     async fn peer_add(&self, folder: &str, address: &str) -> Result<(), ApiError> {
@@ -273,7 +273,7 @@ impl Control for Folders {
     }
 
     async fn problems(&self, folder: &str) -> Result<Vec<Problem>, ApiError> {
-        rows::problems(self.folder(folder)?.as_ref()).await
+        rows::problems(&self.folder(folder)?).await
     }
 
     async fn pause(&self, folder: &str) -> Result<(), ApiError> {
@@ -354,14 +354,14 @@ impl Control for Folders {
         for folder in folders {
             folder.stop().await;
         }
-        self.net.shut_down().await;
+        self.net.close().await;
     }
 }
 
 fn load_keys(home: &Home) -> Result<KeyFile, ApiError> {
     let path = home.keys();
     let Some(bytes) = read_private(&path)? else {
-        let keys = KeyFile { device: DeviceKey::from_seed(super::random()), folders: Vec::new() };
+        let keys = KeyFile { device: DeviceKey::from_seed(crate::random::bytes()), folders: Vec::new() };
         write_atomic(&path, &keys.encode())?;
         return Ok(keys);
     };

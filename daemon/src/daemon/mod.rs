@@ -2,7 +2,11 @@
 //!
 //! It wires parts together and decides nothing: home and lock, settings, log, folders, API, signals.
 
-mod no_folders;
+mod folders;
+mod join;
+mod network;
+mod rows;
+mod wait;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -16,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
+use self::folders::Folders;
 use crate::api::control::Control;
 use crate::api::error::{ApiError, Class};
 use crate::api::guard::{Guard, token_of};
@@ -70,21 +75,15 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
             Some(address) => Some((serve::bind_tcp(address).await?, token_of(&home)?)),
             None => None,
         };
-        let folders = start_folders(context).await?;
+        let folders = Folders::start(context).await?;
         let unix =
             socket::bind(&home.socket()).map_err(|cause| system("the API socket cannot be made", &cause))?;
-        supervise(Arc::new(folders), unix, tcp, &config).await
+        supervise(folders, unix, tcp, &config).await
     });
     let _ = std::fs::remove_file(home.socket());
     drop(runtime);
     drop(lock); // last: who waits for the lock finds everything closed
     ended
-}
-
-/// THE SEAM: everything below the API starts here. It opens keys and database, starts the folders and
-/// the network, and returns when they can be asked; `folder` takes the place of the stand-in.
-async fn start_folders(context: Context) -> Result<impl Control, ApiError> {
-    Ok(no_folders::NoFolders::new(context))
 }
 
 /// Serves until a signal or a request says stop, then stops the folders while the API still answers.

@@ -170,7 +170,8 @@ fn parse_reason(code: &str) -> Reason {
         .unwrap_or(Reason::Waiting)
 }
 
-pub(super) fn seconds_since_1970() -> i64 {
+/// The time of day, in whole seconds.
+pub fn seconds_since_1970() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -8,11 +8,13 @@
 
 pub mod apply;
 pub mod archive;
+mod archived;
 pub mod hands;
 pub mod hash;
 pub mod ignored;
 pub mod kept;
 pub mod marker;
+pub mod rates;
 pub mod root;
 pub mod runner;
 pub mod scan;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use keystore::{Capability, FolderSecret, Opening};
 use parking_lot::{Mutex, RwLock};
 use protocol::context::Label;
-use protocol::engine::{self, Command, Engine, Event, FolderStore, Hold, Identity};
+use protocol::engine::{self, Command, Engine, Event, Hold, Identity};
 use protocol::{Origin, RelPath};
 use tokio::sync::oneshot;
 
@@ -88,6 +90,7 @@ impl Folder {
         let kept = Kept(store);
         let (inputs, receiver) = runner::inputs();
         let hands = Hands::new(&secret, &root, root_id, kept.clone(), Arc::clone(&net), inputs.clone(), &settings);
+        let opening = opening.or_else(|| opening_of(&secret, &kept));
         let identity = identity(&secret, opening.as_ref(), &settings.name);
         let paused = kept.0.facts().map(|facts| facts.paused).unwrap_or_default();
         let engine_settings = engine_settings(&settings);
@@ -113,7 +116,8 @@ impl Folder {
             settings: RwLock::new(settings),
             thread: Mutex::new(Some(thread)),
         });
-        net.add_folder(secret, hands);
+        let opening = opening_of(&secret, &folder.kept);
+        net.add_folder(secret, opening, hands);
         folder.dial_pinned();
         Ok(folder)
     }
@@ -280,6 +284,14 @@ impl Folder {
     pub fn conflicts(&self) -> u64 {
         self.kept.0.conflicts().unwrap_or_default()
     }
+}
+
+/// How the secret opens: a writer knows, a reader may have been told.
+fn opening_of(secret: &FolderSecret, kept: &Kept) -> Option<Opening> {
+    secret.opening().or_else(|| {
+        let (verifying_key, blinding) = kept.0.facts().ok()?.opening?;
+        Some(Opening { verifying_key, blinding })
+    })
 }
 
 fn identity(secret: &FolderSecret, opening: Option<&Opening>, name: &str) -> Identity {

@@ -16,7 +16,7 @@ use super::archive::Archive;
 use super::hash::{HashContext, hash_file};
 use super::kept::{Kept, seconds_since_1970};
 use super::marker::{self, KnownStarts, Marker, RootTrouble, Start, Starts};
-use crate::disk::{Disk, DiskLock, DiskStat, Kind, Place, RealDisk, SpecialBits};
+use crate::disk::{Disk, DiskLock, DiskStat, Kind, Place, SpecialBits};
 use crate::store::FolderFacts;
 
 /// An open root.

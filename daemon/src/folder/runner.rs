@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keystore::DeviceId;
-use protocol::engine::{Effect, Engine, EngineError, Event, Hold, Settings};
+use protocol::engine::{Effect, Engine, EngineError, Event, Settings};
 use tokio::runtime::Handle;
 
 use super::hands::Hands;
@@ -49,6 +49,17 @@ impl Inputs {
     /// Sends an event.
     pub fn event(&self, event: Event) {
         self.send(Input::Event(event));
+    }
+
+    /// Sends an event, unless too many wait: for what will be said again.
+    pub fn try_event(&self, event: Event) {
+        let _ = self.0.try_send(Input::Event(event));
+    }
+
+    /// Sends from a task, which must not block.
+    pub async fn send_from_async(&self, input: Input) {
+        let inputs = self.clone();
+        let _ = tokio::task::spawn_blocking(move || inputs.send(input)).await;
     }
 
     /// Sends an event and waits until it has been dealt with.
@@ -113,7 +124,7 @@ impl Runner {
         self.carry_out();
         loop {
             let now = self.now();
-            let wake = self.engine.wake_at().map_or(ROOT_CHECK, |at| at.saturating_sub(now));
+            let wake = self.engine.wake_at(now).map_or(ROOT_CHECK, |at| at.saturating_sub(now));
             match self.inputs.recv_timeout(wake.min(ROOT_CHECK)) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(input) => self.take(input),
@@ -122,6 +133,7 @@ impl Runner {
             if self.root_checked.elapsed() >= ROOT_CHECK {
                 self.root_checked = Instant::now();
                 self.hands.check_root();
+                self.hands.rates.measure(&self.peers);
             }
             self.carry_out();
         }
@@ -136,9 +148,9 @@ impl Runner {
                 let _ = done.send(());
             }
             Input::Joined(peer) => {
-                let (id, capability) = (peer.info().device_id, peer.info().capability);
+                let id = peer.info().device_id;
                 self.peers.insert(id, peer);
-                self.handle(Event::Joined { peer: id, capability });
+                self.handle(Event::Joined(id));
             }
             Input::Ask(ask) => ask(self),
             Input::Stop => {}
@@ -171,13 +183,14 @@ impl Runner {
             match effect {
                 Effect::Send(peer, message) => {
                     if let Some(peer) = self.peers.get(&peer) {
-                        peer.send(message);
+                        // A peer that is too far behind is dropped by the network.
+                        let _ = peer.send(message);
                     }
                 }
                 Effect::Drop(peer, why) => {
                     if let Some(peer) = self.peers.get(&peer) {
                         tracing::warn!(peer = %peer.info().device_id.short(), why, "a peer is dropped");
-                        peer.misbehaved(why);
+                        peer.close();
                     }
                 }
                 Effect::Scan(what) => self.hands.scan(what),
@@ -197,9 +210,4 @@ impl Runner {
             }
         }
     }
-}
-
-/// A hold of the root.
-pub(super) fn root_hold(code: &'static str, message: String) -> Hold {
-    Hold { code, message }
 }

@@ -191,7 +191,7 @@ impl Net {
     }
 
     /// Closes all links in order and waits until the other sides could hear of it.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.hub.close();
         for endpoint in self.hub.endpoints.endpoints() {
             endpoint.wait_idle().await;

@@ -17,16 +17,14 @@ pub struct FolderFacts {
     pub start_counter: u64,
     /// Drawn together with the counter.
     pub start_nonce: Option<[u8; 16]>,
+    /// Drawn for the next start, while it is being written into the folder.
+    pub next_nonce: Option<[u8; 16]>,
     /// Made here, so it waits for no first head.
     pub created: bool,
     /// Paused by a person.
     pub paused: bool,
     /// The records may be believed; not so before the first scan, or after a loss.
     pub trusted: bool,
-    /// Why the folder stops deleting and overwriting.
-    pub hold: Option<Hold>,
-    /// What a person has approved, as flags of the folder's own.
-    pub approved: u32,
     /// Verifying key and blinding, once known.
     pub opening: Option<([u8; 32], [u8; 16])>,
 }
@@ -40,15 +38,6 @@ pub struct Marker {
     pub device: u64,
     /// Inode number of the root.
     pub inode: u64,
-}
-
-/// Why a folder waits for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// As a code.
-    pub code: String,
-    /// For a person.
-    pub detail: String,
 }
 
 impl Store {
@@ -123,7 +112,7 @@ impl FolderStore {
         self.shared.connections.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT root_id, root_device, root_inode, start_counter, start_nonce, created, paused,
-                 trusted, hold_code, hold_detail, approved, opening_key, opening_blinding
+                 trusted, next_nonce, opening_key, opening_blinding
                  FROM folders WHERE number = ?1",
             )?;
             Ok(select.query_row([self.number], read_facts).optional()?.unwrap_or_default())
@@ -133,12 +122,11 @@ impl FolderStore {
     /// Replaces all facts, to survive a power cut.
     pub fn save_facts(&self, facts: &FolderFacts) -> Result<()> {
         let marker = facts.marker;
-        let hold = facts.hold.as_ref();
         self.shared.connections.write(Durability::PowerCut, |transaction| {
             let mut update = transaction.prepare_cached(
                 "UPDATE folders SET root_id = ?2, root_device = ?3, root_inode = ?4, start_counter = ?5,
-                 start_nonce = ?6, created = ?7, paused = ?8, trusted = ?9, hold_code = ?10,
-                 hold_detail = ?11, approved = ?12, opening_key = ?13, opening_blinding = ?14
+                 start_nonce = ?6, created = ?7, paused = ?8, trusted = ?9, next_nonce = ?10,
+                 opening_key = ?11, opening_blinding = ?12
                  WHERE number = ?1",
             )?;
             update.execute(params![
@@ -151,12 +139,24 @@ impl FolderStore {
                 facts.created,
                 facts.paused,
                 facts.trusted,
-                hold.map(|hold| &hold.code),
-                hold.map(|hold| &hold.detail),
-                facts.approved,
+                facts.next_nonce,
                 facts.opening.map(|opening| opening.0),
                 facts.opening.map(|opening| opening.1),
             ])?;
+            Ok(())
+        })
+    }
+
+    /// Forgets state, heads, records and what was pending: as good as a lost database.
+    pub fn forget_state(&self) -> Result<()> {
+        self.shared.connections.write(Durability::PowerCut, |transaction| {
+            transaction.execute(
+                "DELETE FROM records WHERE directory IN (SELECT number FROM directories WHERE folder = ?1)",
+                [self.number],
+            )?;
+            for table in ["directories", "state", "heads", "journal", "pending"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE folder = ?1"), [self.number])?;
+            }
             Ok(())
         })
     }
@@ -219,10 +219,8 @@ fn read_facts(row: &Row<'_>) -> rusqlite::Result<FolderFacts> {
     let root_id: Option<[u8; 16]> = row.get(0)?;
     let device = row.get::<_, i64>(1)?.cast_unsigned();
     let inode = row.get::<_, i64>(2)?.cast_unsigned();
-    let code: Option<String> = row.get(8)?;
-    let detail: Option<String> = row.get(9)?;
-    let key: Option<[u8; 32]> = row.get(11)?;
-    let blinding: Option<[u8; 16]> = row.get(12)?;
+    let key: Option<[u8; 32]> = row.get(9)?;
+    let blinding: Option<[u8; 16]> = row.get(10)?;
     Ok(FolderFacts {
         marker: root_id.map(|root_id| Marker { root_id, device, inode }),
         start_counter: row.get::<_, i64>(3)?.cast_unsigned(),
@@ -230,8 +228,7 @@ fn read_facts(row: &Row<'_>) -> rusqlite::Result<FolderFacts> {
         created: row.get(5)?,
         paused: row.get(6)?,
         trusted: row.get(7)?,
-        hold: code.map(|code| Hold { code, detail: detail.unwrap_or_default() }),
-        approved: row.get(10)?,
+        next_nonce: row.get(8)?,
         opening: key.zip(blinding),
     })
 }

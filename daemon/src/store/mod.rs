@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 pub use changes::{Changes, Displaced, KeptHead, Pending, SavedState};
 pub use connections::Durability;
 pub use error::{DatabaseError, is_damaged};
-pub use folders::{FolderFacts, Hold, Marker};
+pub use folders::{FolderFacts, Marker};
 pub use schema::known_version;
 pub use state::Counts;
 pub use sweep::Swept;

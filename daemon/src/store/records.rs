@@ -91,6 +91,26 @@ impl FolderStore {
     }
 }
 
+impl FolderStore {
+    /// How many conflict copies are shown: paths that stand for entries of other paths alone.
+    pub fn conflicts(&self) -> Result<u64> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS}, d.path FROM records r JOIN directories d ON d.number = r.directory
+                 WHERE r.copy = 1 AND d.folder = ?1"
+            ))?;
+            let mut rows = select.query([self.number])?;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                let directory = key::path(&row.get::<_, Vec<u8>>(5)?)?;
+                let (path, record) = read_row(directory.as_ref(), row)?;
+                count += u64::from(record.shown.entries.iter().all(|entry| entry.path != path));
+            }
+            Ok(count)
+        })
+    }
+}
+
 impl Records for FolderStore {
     fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
         Ok(self.record_at(path)?)

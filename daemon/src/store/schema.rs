@@ -26,10 +26,9 @@ CREATE TABLE folders (
     number INTEGER PRIMARY KEY,
     id BLOB UNIQUE, -- NULL: being forgotten
     root_id BLOB, root_device INTEGER NOT NULL DEFAULT 0, root_inode INTEGER NOT NULL DEFAULT 0,
-    start_counter INTEGER NOT NULL DEFAULT 0, start_nonce BLOB,
+    start_counter INTEGER NOT NULL DEFAULT 0, start_nonce BLOB, next_nonce BLOB,
     created INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0,
     trusted INTEGER NOT NULL DEFAULT 0,
-    hold_code TEXT, hold_detail TEXT, approved INTEGER NOT NULL DEFAULT 0,
     opening_key BLOB, opening_blinding BLOB
 ) STRICT;
 CREATE TABLE state (

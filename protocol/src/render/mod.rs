@@ -6,7 +6,7 @@
 //!
 //! Copies never leave their directory, so a directory can be rendered alone, and a path whose name
 //! carries no mark even without its directory: [`Renderer`] does no more than it must.
-//! [`affected`] says which disk paths a new state may show differently.
+//! [`affected()`] says which disk paths a new state may show differently.
 
 mod affected;
 mod copy_name;

@@ -31,7 +31,7 @@ pub fn file(text: &str) -> Content {
     Content::File { id: ContentId(id), size: text.len() as u64 }
 }
 
-/// The text of a [`file`], or `directory`.
+/// The text of a [`file()`], or `directory`.
 pub fn text(content: &Content) -> String {
     match content {
         Content::File { id, .. } => String::from_utf8_lossy(&id.0).trim_end_matches('\0').to_owned(),

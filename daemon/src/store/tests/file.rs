@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::{Records, RelPath};
 
 use super::{FOLDER, Home, file, path};
-use crate::store::{Changes, DatabaseError, Durability, FolderFacts, Hold, Marker, Store, is_damaged};
+use crate::store::{Changes, DatabaseError, Durability, FolderFacts, Marker, Store, is_damaged};
 
 fn records(count: u64) -> Changes {
     let records = (0..count).map(|n| {
@@ -118,8 +118,7 @@ fn facts_and_addresses_are_there_after_reopening() {
         created: true,
         paused: true,
         trusted: true,
-        hold: Some(Hold { code: "ROOT_MISSING".into(), detail: "gone".into() }),
-        approved: 6,
+        next_nonce: Some([6; 16]),
         opening: Some(([7; 32], [8; 16])),
     };
     assert_eq!(home.folder().facts().expect("reads"), FolderFacts::default());

@@ -1,0 +1,57 @@
+//! Starting the network of a daemon.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use keystore::DeviceKey;
+use tokio::sync::mpsc;
+
+use super::Context;
+use crate::api::error::{ApiError, Class};
+use crate::home::write_atomic;
+use crate::net::{Backoff, Net, NetConfig, NetError, NetEvent};
+
+/// Where devices look for each other when nobody says otherwise.
+const DEFAULT_PORT: u16 = 4455;
+
+/// Listens where the command line says; else on the default port, and when that is taken on a free
+/// one, which is then kept.
+pub(super) fn start(
+    context: &Context,
+    device: &DeviceKey,
+) -> Result<(Net, mpsc::Receiver<NetEvent>), ApiError> {
+    let listen = |listen: Vec<SocketAddr>| {
+        Net::start(NetConfig {
+            listen,
+            device: device.clone(),
+            name: context.config.current().daemon().name,
+            seed: crate::random::bytes(),
+            backoff: Backoff::default(),
+        })
+    };
+    if !context.listen.is_empty() {
+        return listen(context.listen.clone()).map_err(|error| refused(&error));
+    }
+    let any = |port| vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
+    let kept_path = context.home.directory().join("port");
+    let kept = std::fs::read_to_string(&kept_path).ok().and_then(|text| text.trim().parse::<u16>().ok());
+    for port in [kept, Some(DEFAULT_PORT)].into_iter().flatten() {
+        if let Ok(started) = listen(any(port)) {
+            return Ok(started);
+        }
+    }
+    let started = listen(any(0)).map_err(|error| refused(&error))?;
+    if let Some(address) = started.0.local_addresses().first() {
+        write_atomic(&kept_path, format!("{}\n", address.port()).as_bytes())?;
+    }
+    Ok(started)
+}
+
+fn refused(error: &NetError) -> ApiError {
+    let (code, next) = match error {
+        NetError::Listen { .. } => {
+            ("LISTEN", "is another daemon running there? choose another port with --listen IP:PORT")
+        }
+        NetError::Tls(_) => ("SYSTEM", "this is a fault of syncd or of the system; please report it"),
+    };
+    ApiError::new(Class::Failed, code, error.to_string()).next(next)
+}

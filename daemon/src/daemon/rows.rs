@@ -1,0 +1,202 @@
+//! What the API shows of a folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystore::{Capability, FolderSecret, Link};
+use protocol::engine::{Activity, Reason};
+
+use crate::api::error::{ApiError, Class};
+use crate::api::types::{self, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem};
+use crate::folder::Folder;
+use crate::folder::kept::reason_code;
+use crate::folder::runner::Runner;
+
+/// How long `status` waits for the watcher to have said everything.
+const WATCHER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A folder's row in `status`.
+pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
+    let all_noticed = all_noticed(folder, WATCHER_PATIENCE).await;
+    let (name, path, secret) = (folder.name().to_owned(), path(folder), folder.secret().clone());
+    let conflicts = folder.conflicts();
+    let rates = folder.hands().rates();
+    let asked = folder.ask(move |runner| {
+        let (state, reason, message) = state_of(runner, all_noticed);
+        let totals = runner.engine.totals();
+        let (need_files, need_bytes) = runner.engine.need();
+        let (seeds, peers) = runner.engine.seeds();
+        let unapplied = runner.engine.unapplied().values();
+        let (local, others): (Vec<_>, Vec<_>) = unapplied
+            .filter(|why| why.reason != Reason::Waiting)
+            .partition(|why| why.reason == Reason::LocalChange);
+        FolderRow {
+            folder_id: secret.folder_id().to_string(),
+            name,
+            path,
+            capability: capability(secret.capability()),
+            state,
+            reason,
+            message,
+            files: totals.files,
+            bytes: totals.bytes,
+            need_files,
+            need_bytes,
+            peers: peers as u64,
+            seeds: seeds as u64,
+            leeches: (peers - seeds) as u64,
+            down_rate: rates.0,
+            up_rate: rates.1,
+            problems: others.len() as u64,
+            local_changes: local.len() as u64,
+            conflicts,
+            head: runner.engine.head().map(|head| head.to_string()),
+        }
+    });
+    match asked.await {
+        Some(row) => Ok(row),
+        None => Ok(ended(folder)),
+    }
+}
+
+/// Asks the watcher to say everything; whether it has. Where nothing watches, nothing is unread.
+pub(super) async fn all_noticed(folder: &Arc<Folder>, patience: Duration) -> bool {
+    let hands = Arc::clone(folder.hands());
+    let waited = tokio::task::spawn_blocking(move || hands.is_polling() || hands.sync_watcher(patience)).await;
+    waited.unwrap_or(false)
+}
+
+/// What the folder is doing, why, and as a sentence.
+fn state_of(runner: &Runner, all_noticed: bool) -> (FolderState, Option<String>, Option<String>) {
+    if let Some(failure) = &runner.failure {
+        return (FolderState::Error, Some("LOOP".into()), Some(failure.clone()));
+    }
+    let state = match runner.engine.activity() {
+        Activity::Paused => FolderState::Paused,
+        Activity::Held => FolderState::Held,
+        Activity::Scanning => FolderState::Scanning,
+        Activity::Syncing => FolderState::Syncing,
+        Activity::Idle if all_noticed => FolderState::Idle,
+        Activity::Idle => FolderState::Scanning,
+    };
+    let hold = runner.engine.hold().filter(|_| state == FolderState::Held);
+    (state, hold.map(|hold| hold.code.to_owned()), hold.map(|hold| hold.message.clone()))
+}
+
+fn ended(folder: &Folder) -> FolderRow {
+    FolderRow {
+        folder_id: folder.secret().folder_id().to_string(),
+        name: folder.name().to_owned(),
+        path: path(folder),
+        capability: capability(folder.secret().capability()),
+        state: FolderState::Error,
+        reason: Some("LOOP".into()),
+        message: Some("the folder's loop has ended; the daemon's log says why".into()),
+        files: 0,
+        bytes: 0,
+        need_files: 0,
+        need_bytes: 0,
+        peers: 0,
+        seeds: 0,
+        leeches: 0,
+        down_rate: 0,
+        up_rate: 0,
+        problems: 0,
+        local_changes: 0,
+        conflicts: 0,
+        head: None,
+    }
+}
+
+/// A folder's row in `list`.
+pub(super) async fn list_row(folder: &Arc<Folder>) -> Result<FolderListRow, ApiError> {
+    let state = folder.ask(|runner| state_of(runner, true).0).await;
+    Ok(FolderListRow {
+        folder_id: folder.secret().folder_id().to_string(),
+        name: folder.name().to_owned(),
+        path: path(folder),
+        capability: capability(folder.secret().capability()),
+        state: state.unwrap_or(FolderState::Error),
+    })
+}
+
+/// Why a folder is held.
+pub(super) async fn reason(folder: &Arc<Folder>) -> Result<Option<String>, ApiError> {
+    Ok(folder.ask(|runner| runner.engine.hold().map(|hold| hold.code.to_owned())).await.flatten())
+}
+
+/// A folder's keys.
+pub(super) fn keys(folder: &Folder) -> FolderKeys {
+    let secret = folder.secret();
+    FolderKeys {
+        folder_id: secret.folder_id().to_string(),
+        name: folder.name().to_owned(),
+        path: path(folder),
+        keys: Keys {
+            read_write: secret.read_write_key().map(|key| key.to_string()),
+            read_only: secret.read_only_key().to_string(),
+        },
+        link: link(secret, folder.name()),
+        fingerprint: secret.fingerprint(),
+        discovery_id: secret.discovery_id().to_string(),
+    }
+}
+
+fn link(secret: &FolderSecret, name: &str) -> String {
+    let mut link = Link::from(secret.clone());
+    link.name = Some(name.to_owned());
+    link.to_text().to_string()
+}
+
+/// A folder's peers.
+pub(super) async fn peers(folder: &Arc<Folder>) -> Result<Vec<PeerRow>, ApiError> {
+    let rows = folder.ask(|runner| {
+        let rows = runner.peers.iter().map(|(id, peer)| PeerRow {
+            device_id: id.to_string(),
+            name: peer.info().name.clone(),
+            address: peer.info().address.to_string(),
+            found_by: peer.info().found_by.as_str().to_owned(),
+            direct: true,
+            capability: capability(peer.info().capability),
+            complete: runner.engine.is_complete(id),
+            down_rate: runner.hands.peer_rates(id).0,
+            up_rate: runner.hands.peer_rates(id).1,
+        });
+        rows.collect()
+    });
+    rows.await.ok_or_else(loop_ended)
+}
+
+/// The paths that cannot be synced, and a reader's local changes.
+pub(super) async fn problems(folder: &Arc<Folder>) -> Result<Vec<Problem>, ApiError> {
+    let rows = folder.ask(|runner| {
+        let unapplied = runner.engine.unapplied().iter().filter(|(_, why)| why.reason != Reason::Waiting);
+        let rows = unapplied.map(|(path, why)| Problem {
+            path: path.to_string(),
+            code: reason_code(why.reason).to_owned(),
+            message: match why.reason {
+                Reason::LocalChange => "changed here; `syncd revert` gives the change up".to_owned(),
+                _ => why.message.clone(),
+            },
+        });
+        rows.collect()
+    });
+    rows.await.ok_or_else(loop_ended)
+}
+
+fn loop_ended() -> ApiError {
+    let message = "the folder's loop has ended";
+    ApiError::new(Class::Failed, "LOOP", message).next("the daemon's log says why; restart it")
+}
+
+fn path(folder: &Folder) -> String {
+    folder.root().display().to_string()
+}
+
+fn capability(capability: Capability) -> types::Capability {
+    match capability {
+        Capability::Write => types::Capability::Write,
+        Capability::Read => types::Capability::Read,
+        Capability::Store => types::Capability::Store,
+    }
+}

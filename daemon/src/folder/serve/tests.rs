@@ -1,0 +1,118 @@
+use std::fs;
+
+use protocol::engine::Prepare;
+use protocol::tree::MemoryNodes;
+
+use super::*;
+use crate::disk::Call;
+use crate::folder::scan::tests::support::{World, path};
+
+/// A folder that was scanned, its server, and what the server tells of.
+struct Serving {
+    world: World,
+    server: Server,
+    told: Arc<Mutex<Vec<RelPath>>>,
+}
+
+fn random(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn serving(files: &[(&str, &[u8])]) -> Serving {
+    let world = World::new();
+    for (name, bytes) in files {
+        world.write(name, bytes);
+    }
+    world.full();
+    let nodes: Arc<MemoryNodes> = Arc::new(MemoryNodes::new());
+    for id in world.nodes.ids() {
+        let bytes = world.nodes.load(&id).expect("load").expect("node");
+        nodes.save(&[(id, bytes)]).expect("save");
+    }
+    let stage = Arc::new(Stage::new(world.disk.clone(), nodes.clone(), World::key()));
+    let told: Arc<Mutex<Vec<RelPath>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let changed = Box::new(move |path| tell.lock().push(path));
+    let server = Server::new(world.disk.clone(), world.records.clone(), nodes, World::key(), stage, changed);
+    Serving { world, server, told }
+}
+
+impl Serving {
+    fn refs(&self, name: &str) -> Vec<ChunkWanted> {
+        let Content::File { id, size } = self.world.record(name).shown.content else { panic!("no file") };
+        let list = ChunkList::load(&*self.server.nodes, &id, size).expect("a list");
+        let chunks = list.iter().map(|chunk| chunk.expect("a chunk"));
+        chunks.map(|chunk| ChunkWanted { content: id, number: chunk.number, len: chunk.len }).collect()
+    }
+
+    fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
+        self.server.chunk(wanted).expect("the database")
+    }
+}
+
+#[test]
+fn the_chunks_of_a_file_are_its_bytes() {
+    let bytes = random(2_000_000, 1);
+    let serving = serving(&[("long", &bytes), ("short", b"short")]);
+    for (name, bytes) in [("long", &bytes[..]), ("short", b"short")] {
+        let served: Vec<u8> =
+            serving.refs(name).iter().flat_map(|chunk| serving.chunk(chunk).expect("served")).collect();
+        assert_eq!(served, bytes);
+    }
+    assert!(serving.told.lock().is_empty());
+}
+
+#[test]
+fn a_changed_file_is_told_once_and_not_served() {
+    let serving = serving(&[("f", b"one")]);
+    let wanted = serving.refs("f")[0];
+    fs::write(serving.world.at("f"), "two").expect("write");
+    assert_eq!(serving.chunk(&wanted), None);
+    assert_eq!(serving.chunk(&wanted), None);
+    assert_eq!(*serving.told.lock(), [path("f")]);
+}
+
+#[test]
+fn another_path_with_the_same_content_serves_as_well() {
+    let serving = serving(&[("a", b"same"), ("b", b"same")]);
+    let wanted = serving.refs("a")[0];
+    fs::remove_file(serving.world.at("a")).expect("remove");
+    assert_eq!(serving.chunk(&wanted).as_deref(), Some(&b"same"[..]));
+    assert_eq!(*serving.told.lock(), [path("a")]);
+}
+
+#[test]
+fn a_file_is_opened_once_for_many_chunks() {
+    let serving = serving(&[("long", &random(3_000_000, 2))]);
+    let opened = serving.world.disk.calls(Some(Call::Open));
+    let refs = serving.refs("long");
+    assert!(refs.iter().all(|chunk| serving.chunk(chunk).is_some()));
+    assert_eq!(serving.world.disk.calls(Some(Call::Open)), opened + 1);
+}
+
+#[test]
+fn what_was_never_a_chunk_is_not_here() {
+    let serving = serving(&[("f", b"bytes")]);
+    let wanted = serving.refs("f")[0];
+    for bad in [
+        ChunkWanted { number: 1, ..wanted },
+        ChunkWanted { number: u64::MAX, ..wanted },
+        ChunkWanted { len: 4, ..wanted },
+        ChunkWanted { content: ContentId([1; 32]), ..wanted },
+    ] {
+        assert_eq!(serving.chunk(&bad), None);
+    }
+    assert!(serving.told.lock().is_empty());
+}
+
+#[test]
+fn a_complete_staged_content_is_served_before_it_is_in_place() {
+    let serving = serving(&[("f", b"bytes")]);
+    let wanted = serving.refs("f")[0];
+    let wish = Prepare { content: wanted.content, size: 5, same: vec![path("f")], earlier: None };
+    assert_eq!(serving.server.stage.prepare(&[wish])[0].missing, Ok(Vec::new()));
+    serving.world.records.0.lock().clear();
+    assert_eq!(serving.chunk(&wanted).as_deref(), Some(&b"bytes"[..]));
+}

@@ -1,0 +1,245 @@
+//! Staging: gathering the bytes of wanted contents in `.syncd/staging/`.
+//!
+//! A staged file is named by its content, so that whatever wants it finds it, also after a crash.
+//! [`Stage::prepare`] takes what this disk has already (an unfinished staged file, the same content
+//! at another path, chunks of an earlier version), and [`Stage::write`] what the network brings.
+//! **Nothing counts before it was hashed here**: what another file is said to hold, and what an
+//! interrupted run has left, is verified chunk by chunk. Zeros stay holes.
+//!
+//! Not for here: mode, mtime, `fsync` and the move to its place are the applier's.
+
+mod prepare;
+mod recent;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keystore::ContentKey;
+use parking_lot::Mutex;
+use protocol::chunk::ChunkId;
+use protocol::engine::{Prepare, Prepared};
+use protocol::message::ChunkWanted;
+use protocol::{ContentId, NodeStore};
+
+use crate::disk::{ControlName, Disk, Place, StagedName, WriteFile};
+pub(crate) use prepare::read_exactly;
+pub(crate) use recent::Recent;
+
+/// So many staged files are kept open.
+const OPEN_FILES: usize = 64;
+/// What the names of staged contents begin with.
+const PREFIX: &str = "content-";
+
+/// What became of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// It is in its staged file, now or since before.
+    Ok,
+    /// It is not what it should be: whoever sent it lies, or its disk does.
+    Bad,
+    /// Nobody waits for it any more.
+    Unwanted,
+    /// This disk cannot; a sentence.
+    Failed(String),
+}
+
+/// The staged contents of one folder. Many threads may use it at once.
+pub struct Stage {
+    disk: Arc<dyn Disk>,
+    nodes: Arc<dyn NodeStore + Send + Sync>,
+    content_key: ContentKey,
+    wanted: Mutex<Wanted>,
+    files: Mutex<Recent<ContentId, SharedFile>>,
+}
+
+type SharedFile = Arc<Mutex<Box<dyn WriteFile>>>;
+
+#[derive(Default)]
+struct Wanted {
+    contents: BTreeMap<ContentId, Content>,
+    /// The sum of what is missing: room that is promised.
+    missing_bytes: u64,
+}
+
+struct Content {
+    size: u64,
+    missing: BTreeMap<u64, Missing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    id: ChunkId,
+    offset: u64,
+    len: u32,
+}
+
+/// The name of the staged file of a content.
+pub fn staged_name(content: &ContentId) -> StagedName {
+    let mut name = String::from(PREFIX);
+    for byte in content.0 {
+        write!(name, "{byte:02x}").expect("writing to a string");
+    }
+    StagedName::parse(&name).expect("72 plain characters")
+}
+
+/// The content that a staged file is named by; `None` for other files of ours.
+pub fn staged_content(name: &StagedName) -> Option<ContentId> {
+    let hex = name.as_str().strip_prefix(PREFIX)?.as_bytes();
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+    let mut id = [0; 32];
+    if hex.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in id.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(ContentId(id))
+}
+
+impl Stage {
+    /// The staging of a folder. Looks at nothing yet.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        nodes: Arc<dyn NodeStore + Send + Sync>,
+        content_key: ContentKey,
+    ) -> Self {
+        let files = Mutex::new(Recent::new(OPEN_FILES));
+        Self { disk, nodes, content_key, wanted: Mutex::default(), files }
+    }
+
+    /// Makes or opens the staged files of these contents, from what is on this disk already, and
+    /// tells what is missing. Reads and hashes all that is reused. The chunk lists of contents that
+    /// have one must be whole.
+    pub fn prepare(&self, wishes: &[Prepare]) -> Vec<Prepared> {
+        let prepared = |wish: &Prepare| Prepared {
+            content: wish.content,
+            missing: self.prepare_one(wish).map_err(|e| e.to_string()),
+        };
+        wishes.iter().map(prepared).collect()
+    }
+
+    /// Verifies a chunk and writes it to its staged file, in any order, from any thread.
+    pub fn write(&self, chunk: &ChunkWanted, bytes: &Bytes) -> Written {
+        let (size, missing) = match self.wanted.lock().contents.get(&chunk.content) {
+            None => return Written::Unwanted,
+            Some(content) => match content.missing.get(&chunk.number) {
+                None => return Written::Ok,
+                Some(missing) => (content.size, *missing),
+            },
+        };
+        let fits = bytes.len() == missing.len as usize && chunk.len == missing.len;
+        if !fits || !missing.id.verify(&self.content_key, bytes) {
+            return Written::Bad;
+        }
+        match self.put(&chunk.content, size, missing.offset, bytes) {
+            Ok(()) => {
+                self.arrived(chunk);
+                Written::Ok
+            }
+            Err(error) => Written::Failed(cannot_write(&error)),
+        }
+    }
+
+    /// Several chunks, answered in their order.
+    pub fn write_many(&self, chunks: &[(ChunkWanted, Bytes)]) -> Vec<Written> {
+        chunks.iter().map(|(chunk, bytes)| self.write(chunk, bytes)).collect()
+    }
+
+    /// Whether all bytes of a content are staged, as far as is known without looking.
+    pub fn is_complete(&self, content: &ContentId) -> bool {
+        self.wanted.lock().contents.get(content).is_some_and(|content| content.missing.is_empty())
+    }
+
+    /// The length of a content that is complete; see [`Self::is_complete`].
+    pub fn complete_size(&self, content: &ContentId) -> Option<u64> {
+        let wanted = self.wanted.lock();
+        wanted.contents.get(content).filter(|content| content.missing.is_empty()).map(|content| content.size)
+    }
+
+    /// Nobody wants these any more, or they have been moved to their places: what is left of them
+    /// in staging is removed.
+    pub fn forget(&self, contents: &[ContentId]) -> io::Result<()> {
+        for content in contents {
+            self.drop_content(content);
+            remove(&*self.disk, &staged_name(content))?;
+        }
+        Ok(())
+    }
+
+    /// All files in staging. At start they are what an earlier run has left: those named by a
+    /// [content](staged_content) that is still wanted are worth keeping.
+    pub fn leftovers(&self) -> io::Result<Vec<StagedName>> {
+        let listed = self.disk.list(&Place::Control(ControlName::Staging))?;
+        let name = |name: Vec<u8>| StagedName::parse(std::str::from_utf8(&name).ok()?);
+        Ok(listed.into_iter().filter_map(|listed| name(listed.name)).collect())
+    }
+
+    /// Removes leftovers.
+    pub fn discard(&self, names: &[StagedName]) -> io::Result<()> {
+        names.iter().try_for_each(|name| remove(&*self.disk, name))
+    }
+
+    /// The file that the bytes go to, opened or made. It gets its length here, unless it is made to
+    /// be written whole at once.
+    fn put(&self, content: &ContentId, size: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = self.file(content)?;
+        let file = file.lock();
+        file.write_at(bytes, offset)?;
+        let end = offset + bytes.len() as u64;
+        // One chunk is the whole file: what an unfinished run has left behind it goes.
+        if end == size && file.stat()?.stat.size != size {
+            file.set_length(size)?;
+        }
+        Ok(())
+    }
+
+    fn file(&self, content: &ContentId) -> io::Result<SharedFile> {
+        let mut files = self.files.lock();
+        if let Some(file) = files.find(content) {
+            return Ok(file);
+        }
+        let file = Arc::new(Mutex::new(self.disk.stage(&staged_name(content))?));
+        files.keep(*content, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn arrived(&self, chunk: &ChunkWanted) {
+        let mut wanted = self.wanted.lock();
+        let Wanted { contents, missing_bytes } = &mut *wanted;
+        let Some(content) = contents.get_mut(&chunk.content) else { return };
+        if let Some(missing) = content.missing.remove(&chunk.number) {
+            *missing_bytes = missing_bytes.saturating_sub(u64::from(missing.len));
+        }
+        if content.missing.is_empty() {
+            self.files.lock().forget(&chunk.content);
+        }
+    }
+
+    fn drop_content(&self, content: &ContentId) {
+        let mut wanted = self.wanted.lock();
+        if let Some(content) = wanted.contents.remove(content) {
+            let bytes: u64 = content.missing.values().map(|missing| u64::from(missing.len)).sum();
+            wanted.missing_bytes = wanted.missing_bytes.saturating_sub(bytes);
+        }
+        self.files.lock().forget(content);
+    }
+}
+
+fn remove(disk: &dyn Disk, name: &StagedName) -> io::Result<()> {
+    match disk.remove_file(&Place::Staged(name.clone())) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn cannot_write(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "no space is left on the disk".into(),
+        _ => format!("cannot be written to staging: {error}"),
+    }
+}
