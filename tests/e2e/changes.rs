@@ -78,7 +78,9 @@ fn files_directories_and_links_take_each_others_places() {
             anna.write("dir-to-link/inside", "inside");
         },
         |anna| {
-            for path in ["file-to-dir", "dir-to-file", "empty-to-file", "file-to-link", "link-to-dir", "dir-to-link"] {
+            for path in
+                ["file-to-dir", "dir-to-file", "empty-to-file", "file-to-link", "link-to-dir", "dir-to-link"]
+            {
                 anna.remove(path);
             }
             anna.write("file-to-dir/inside", "inside");

@@ -18,7 +18,9 @@ fn status_has_the_fields_of_the_contract() {
     for field in ["folder_id", "name", "path", "capability", "state", "head"] {
         assert!(row[field].is_string(), "{field}: {row}");
     }
-    for field in ["files", "bytes", "need_files", "need_bytes", "peers", "seeds", "leeches", "down_rate", "up_rate"] {
+    for field in
+        ["files", "bytes", "need_files", "need_bytes", "peers", "seeds", "leeches", "down_rate", "up_rate"]
+    {
         assert!(row[field].is_u64(), "{field}: {row}");
     }
     for field in ["problems", "local_changes", "conflicts"] {

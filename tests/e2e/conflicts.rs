@@ -256,7 +256,8 @@ fn files_from_the_past_and_the_future_conflict_like_any() {
         one.write("f", text);
         one.set_mtime("f", time);
     };
-    let (past, future) = (std::time::UNIX_EPOCH, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1 << 33));
+    let (past, future) =
+        (std::time::UNIX_EPOCH, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1 << 33));
     apart(&anna, &ben, |anna| edit(anna, "1970", past), |ben| edit(ben, "2242", future));
     assert_eq!(contents(&ben, "f"), ["1970", "2242"]);
     let copies = fs::read_dir(ben.root()).unwrap().count();

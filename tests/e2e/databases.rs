@@ -63,7 +63,8 @@ fn a_lost_database_costs_no_file_and_no_conflict() {
     in_sync_within(PATIENCE, &[&anna, &ben]);
     let files = ben.tree().files();
     assert!((0..10).all(|number| ben.has(format!("f{number}"))) && ben.text("new") == "made unseen");
-    let edited = files.iter().filter(|name| name.starts_with("f1")).any(|name| ben.text(name) == "edited unseen");
+    let edited =
+        files.iter().filter(|name| name.starts_with("f1")).any(|name| ben.text(name) == "edited unseen");
     assert!(edited, "{files:?}");
     assert!(files.len() <= 12, "only what differs may be doubled: {files:?}");
 }
@@ -85,7 +86,10 @@ fn an_old_database_under_a_current_disk_deletes_nothing() {
     restore_database(&anna, "backup");
     anna.device().start();
     in_sync_within(PATIENCE, &[&anna, &ben]);
-    assert_eq!((anna.text("f1"), anna.text("f2"), anna.text("new")), ("new 1".into(), "new 2".into(), "new".into()));
+    assert_eq!(
+        (anna.text("f1"), anna.text("f2"), anna.text("new")),
+        ("new 1".into(), "new 2".into(), "new".into())
+    );
     assert_eq!((ben.tree().files().len(), ben.number("conflicts")), (11, 0));
 }
 

@@ -87,7 +87,10 @@ fn two_folders_of_the_same_two_devices_do_not_mix() {
     docs_anna.write("same-name", "document");
     in_sync(&[&docs_anna, &docs_ben]);
     in_sync(&[&pics_ben, &pics_anna]);
-    assert_eq!((docs_ben.text("same-name"), pics_anna.text("same-name")), ("document".into(), "picture".into()));
+    assert_eq!(
+        (docs_ben.text("same-name"), pics_anna.text("same-name")),
+        ("document".into(), "picture".into())
+    );
 }
 
 /// Several daemons on one machine share the port of the beacons.

@@ -23,7 +23,10 @@ fn a_change_of_mode_or_time_alone_arrives() {
     let tree = ben.tree();
     assert!(matches!(tree.at("script"), Some(Shown::File { mode: 0o755, .. })), "{tree:?}");
     assert!(matches!(tree.at("dir"), Some(Shown::Directory { mode: 0o700 })), "{tree:?}");
-    assert!(matches!(tree.at("dir/inside"), Some(Shown::File { mtime: 1_000_000_000_000_000_005, .. })), "{tree:?}");
+    assert!(
+        matches!(tree.at("dir/inside"), Some(Shown::File { mtime: 1_000_000_000_000_000_005, .. })),
+        "{tree:?}"
+    );
 }
 
 /// setuid and setgid bits of others are not set here.

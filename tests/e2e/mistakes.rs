@@ -77,7 +77,12 @@ fn directories_inside_or_around_a_folder_are_refused() {
     check(device.failure(&["add", &around]), 1, "NESTED", "docs");
     check(device.failure(&["add", &home]), 1, "OVERLAPS_HOME", "home");
     std::os::unix::fs::symlink(&inside, device.data().join("by-link")).unwrap();
-    check(device.failure(&["add", device.data().join("by-link").to_str().expect("text")]), 1, "NESTED", "docs");
+    check(
+        device.failure(&["add", device.data().join("by-link").to_str().expect("text")]),
+        1,
+        "NESTED",
+        "docs",
+    );
     assert_eq!(device.json(&["list"]).as_array().map(Vec::len), Some(1));
 }
 
@@ -98,7 +103,12 @@ fn the_same_folder_again_is_named() {
     let net = net();
     let anna = net.device("anna").share("docs");
     let elsewhere = directory(anna.device(), "elsewhere");
-    check(anna.device().failure(&["add", &elsewhere, "--key", anna.writer_key()]), 1, "FOLDER_EXISTS", "docs");
+    check(
+        anna.device().failure(&["add", &elsewhere, "--key", anna.writer_key()]),
+        1,
+        "FOLDER_EXISTS",
+        "docs",
+    );
     let same = anna.root().to_str().expect("text");
     check(anna.device().failure(&["add", same, "--key", anna.reader_key()]), 1, "FOLDER_EXISTS", "docs");
 }
@@ -120,7 +130,8 @@ fn a_port_in_use_is_an_error_only_if_it_was_asked_for() {
     if !net.has_wires() {
         return;
     }
-    let listen = |device: &Device| device.json(&["status"])["listen"][0].as_str().expect("an address").to_owned();
+    let listen =
+        |device: &Device| device.json(&["status"])["listen"][0].as_str().expect("an address").to_owned();
     let anna = net.device("anna");
     let taken = listen(&anna);
     let ben = net.neighbour("ben", &anna);
@@ -203,7 +214,9 @@ fn a_full_disk_is_named_and_holds_up_nobody_else() {
     anna.write("big", harness::Seed::new(14).bytes(8 << 20));
     anna.write("small", "small");
     harness::eventually("the small one arrives", || ben.has("small").then_some(()));
-    harness::eventually("the trouble is told", || (ben.number("problems") > 0 || ben.word("state") == "held").then_some(()));
+    harness::eventually("the trouble is told", || {
+        (ben.number("problems") > 0 || ben.word("state") == "held").then_some(())
+    });
     assert!(!ben.has("big"), "no part is shown");
     anna.remove("big");
     harness::in_sync(&[&anna, &ben]);

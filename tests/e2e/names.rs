@@ -15,7 +15,8 @@ fn hundreds_of_names_of_any_bytes_round_trip() {
     let (anna, ben) = net.two_writers();
     let mut seed = Seed::new(11);
     for number in 0..400 {
-        let mut name: Vec<u8> = (0..=seed.below(40)).map(|_| u8::try_from(seed.below(255) + 1).unwrap()).collect();
+        let mut name: Vec<u8> =
+            (0..=seed.below(40)).map(|_| u8::try_from(seed.below(255) + 1).unwrap()).collect();
         name.retain(|byte| *byte != b'/');
         name.extend_from_slice(format!("{number}").as_bytes());
         let folder = if number % 2 == 0 { &anna } else { &ben };

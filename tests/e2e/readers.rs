@@ -93,9 +93,7 @@ fn a_reader_told_to_revert_does_so_by_itself() {
     rita.device().json(&["config", "set", "reader.local_changes", "revert"]);
     rita.write("file", "by rita");
     rita.write("added", "by rita");
-    eventually("the state is shown", || {
-        (!rita.has("added") && rita.text("file") == "by anna").then_some(())
-    });
+    eventually("the state is shown", || (!rita.has("added") && rita.text("file") == "by anna").then_some(()));
     in_sync(&[&anna, &rita]);
     assert_eq!(rita.number("local_changes"), 0);
 }

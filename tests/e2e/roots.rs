@@ -40,7 +40,8 @@ fn away(folder: &Folder) -> std::path::PathBuf {
 
 fn put_back(folder: &Folder) {
     if let Ok(found) = fs::symlink_metadata(folder.root()) {
-        if found.is_dir() { fs::remove_dir_all(folder.root()) } else { fs::remove_file(folder.root()) }.unwrap();
+        if found.is_dir() { fs::remove_dir_all(folder.root()) } else { fs::remove_file(folder.root()) }
+            .unwrap();
     }
     fs::rename(away(folder), folder.root()).unwrap();
 }

@@ -114,11 +114,15 @@ fn what_a_user_writes_where_updates_arrive_is_never_lost() {
     for number in 0..25 {
         anna.write("f", format!("anna {number}"));
         let text = format!("ben {number}");
-        eventually("it arrives", || fs::read_to_string(ben.path("f")).ok().filter(|seen| seen.ends_with(&number.to_string())));
+        eventually("it arrives", || {
+            fs::read_to_string(ben.path("f")).ok().filter(|seen| seen.ends_with(&number.to_string()))
+        });
         ben.write(format!("own-{number}"), &text);
         ben.write("f", &text);
         written.insert(text.clone());
-        eventually("the other sees it", || fs::read_to_string(anna.path("f")).ok().filter(|seen| *seen == text));
+        eventually("the other sees it", || {
+            fs::read_to_string(anna.path("f")).ok().filter(|seen| *seen == text)
+        });
     }
     in_sync(&[&anna, &ben]);
     assert_eq!((anna.text("f").as_str(), anna.number("conflicts")), ("ben 24", 0));

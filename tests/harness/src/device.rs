@@ -79,7 +79,7 @@ impl Device {
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
         let mut command = Command::new("setpriv");
-        command.args(["--pdeath-signal", "KILL", "--"]);
+        command.args(["--pdeathsig", "KILL", "--"]);
         if let Some(space) = &self.space {
             let enter = space.enter();
             command.arg(enter.get_program()).args(enter.get_args());
