@@ -93,7 +93,9 @@ impl Folders {
 
     fn folder(&self, id: &str) -> Result<Arc<Folder>, ApiError> {
         let found = id.parse::<FolderId>().ok().and_then(|id| self.folders.read().get(&id).cloned());
-        found.ok_or_else(|| ApiError::new(Class::NotFound, "FOLDER_NOT_FOUND", format!("there is no folder {id}")))
+        found.ok_or_else(|| {
+            ApiError::new(Class::NotFound, "FOLDER_NOT_FOUND", format!("there is no folder {id}"))
+        })
     }
 
     /// In the order in which they were added.
@@ -174,11 +176,14 @@ async fn forward(hints: &mut Option<Hints>, folders: &Folders) {
     while let Some(hint) = hints.receiver.recv().await {
         folders.net.dial(hint.folder, hint.address, FoundBy::Lan);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Brings what the network says to the folders.
-async fn deliver(mut events: mpsc::Receiver<NetEvent>, folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>) {
+async fn deliver(
+    mut events: mpsc::Receiver<NetEvent>,
+    folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
+) {
     let of = |id: &FolderId| folders.read().get(id).cloned();
     while let Some(event) = events.recv().await {
         match event {
@@ -296,7 +301,9 @@ impl Control for Folders {
         folder.remove_marker();
         let store = self.store.clone();
         let forgotten = tokio::task::spawn_blocking(move || store.forget(&id.0)).await;
-        forgotten.map_err(|error| broken("the database", &error))?.map_err(|error| broken("the database", &error))
+        forgotten
+            .map_err(|error| broken("the database", &error))?
+            .map_err(|error| broken("the database", &error))
     }
 
     async fn rescan(&self, folder: &str) -> Result<(), ApiError> {
@@ -328,8 +335,11 @@ impl Control for Folders {
 
     async fn archive_restore(&self, folder: &str, path: Option<&str>) -> Result<Restored, ApiError> {
         let path = path.map(rel_path).transpose()?;
-        let restored =
-            self.folder(folder)?.archive_restore(path).await.map_err(|error| broken("the archive", &error))?;
+        let restored = self
+            .folder(folder)?
+            .archive_restore(path)
+            .await
+            .map_err(|error| broken("the archive", &error))?;
         if restored.is_empty() {
             let message = "the archive has nothing there";
             return Err(ApiError::new(Class::NotFound, "NOT_IN_ARCHIVE", message)

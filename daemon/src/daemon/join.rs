@@ -103,7 +103,9 @@ impl Joining {
 fn directory(path: &Path, must_exist: bool) -> Result<PathBuf, ApiError> {
     let shown = path.display().to_string();
     let missing = |what: &str, next: &str| {
-        ApiError::new(Class::Failed, "DIRECTORY_MISSING", format!("{shown} {what}")).at(shown.clone()).next(next)
+        ApiError::new(Class::Failed, "DIRECTORY_MISSING", format!("{shown} {what}"))
+            .at(shown.clone())
+            .next(next)
     };
     match std::fs::metadata(path) {
         Ok(found) if !found.is_dir() => {
@@ -122,9 +124,13 @@ fn directory(path: &Path, must_exist: bool) -> Result<PathBuf, ApiError> {
             })?;
         }
         Err(error) => {
-            return Err(ApiError::new(Class::Failed, "DIRECTORY_UNUSABLE", format!("{shown} cannot be read: {error}"))
-                .at(shown)
-                .next("make sure that this user may read it"));
+            return Err(ApiError::new(
+                Class::Failed,
+                "DIRECTORY_UNUSABLE",
+                format!("{shown} cannot be read: {error}"),
+            )
+            .at(shown)
+            .next("make sure that this user may read it"));
         }
     }
     path.canonicalize().map_err(|error| broken("the directory", &error))
@@ -182,9 +188,8 @@ fn lineage(path: &Path) -> Vec<(u64, u64)> {
 }
 
 fn overlap(one: &[(u64, u64)], other: &[(u64, u64)]) -> bool {
-    let holds = |inner: &[(u64, u64)], outer: &[(u64, u64)]| {
-        outer.first().is_some_and(|root| inner.contains(root))
-    };
+    let holds =
+        |inner: &[(u64, u64)], outer: &[(u64, u64)]| outer.first().is_some_and(|root| inner.contains(root));
     holds(one, other) || holds(other, one)
 }
 

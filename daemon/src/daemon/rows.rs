@@ -62,7 +62,8 @@ pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
 /// Asks the watcher to say everything; whether it has. Where nothing watches, nothing is unread.
 pub(super) async fn all_noticed(folder: &Arc<Folder>, patience: Duration) -> bool {
     let hands = Arc::clone(folder.hands());
-    let waited = tokio::task::spawn_blocking(move || hands.is_polling() || hands.sync_watcher(patience)).await;
+    let waited =
+        tokio::task::spawn_blocking(move || hands.is_polling() || hands.sync_watcher(patience)).await;
     waited.unwrap_or(false)
 }
 

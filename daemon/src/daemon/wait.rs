@@ -24,7 +24,11 @@ enum Standing {
 
 /// Returns when the folder is in sync, everything on disk from before the call has been seen, and
 /// `peers` peers are complete at its head.
-pub(super) async fn wait(folder: &Arc<Folder>, timeout: Option<Duration>, peers: u64) -> Result<(), ApiError> {
+pub(super) async fn wait(
+    folder: &Arc<Folder>,
+    timeout: Option<Duration>,
+    peers: u64,
+) -> Result<(), ApiError> {
     let waiting = until_in_sync(folder, peers);
     let Some(timeout) = timeout else { return waiting.await };
     match timeout_at(Instant::now() + timeout, waiting).await {

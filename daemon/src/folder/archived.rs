@@ -43,7 +43,8 @@ impl Hands {
         })?;
         let mut restored = Vec::new();
         for (number, (path, found)) in newest.into_iter().enumerate() {
-            let staged = StagedName::parse(&format!("restored-{number}")).ok_or(std::io::ErrorKind::InvalidInput)?;
+            let staged =
+                StagedName::parse(&format!("restored-{number}")).ok_or(std::io::ErrorKind::InvalidInput)?;
             make_parents(disk.as_ref(), &path)?;
             if archive::restore(disk.as_ref(), &found.at, &staged)? == Restored::Done {
                 restored.push(path.to_string());
@@ -71,5 +72,10 @@ fn is_at(found: &Archived, path: Option<&RelPath>) -> bool {
 
 fn row(found: &Archived) -> ArchiveRow {
     let (path, stamp) = (found.at.path.to_string(), found.at.stamp.as_str().to_owned());
-    ArchiveRow { stored: format!(".syncd/archive/{stamp}/{path}"), path, archived: stamp, bytes: found.stat.stat.size }
+    ArchiveRow {
+        stored: format!(".syncd/archive/{stamp}/{path}"),
+        path,
+        archived: stamp,
+        bytes: found.stat.stat.size,
+    }
 }

@@ -1,7 +1,7 @@
 //! Hashing files: what a file holds at one moment, or that it does not hold still.
 //!
 //! A file's content counts only if nothing about it changed from before its first byte was read
-//! until after its last. [`hash_file`] reads one file; [`Pool`] reads several at once, with a
+//! until after its last. [`hash_file`] reads one file; a pool reads several at once, with a
 //! bounded number of threads and one buffer each. Nothing here knows records or rules.
 
 use std::io;

@@ -86,10 +86,12 @@ pub struct Folder {
 impl Folder {
     /// Starts the loop. Trouble with the root is a hold, never an error.
     pub fn start(setup: FolderSetup) -> std::io::Result<Arc<Self>> {
-        let FolderSetup { secret, name, root, root_id, created, opening, fresh, store, net, settings } = setup;
+        let FolderSetup { secret, name, root, root_id, created, opening, fresh, store, net, settings } =
+            setup;
         let kept = Kept(store);
         let (inputs, receiver) = runner::inputs();
-        let hands = Hands::new(&secret, &root, root_id, kept.clone(), Arc::clone(&net), inputs.clone(), &settings);
+        let hands =
+            Hands::new(&secret, &root, root_id, kept.clone(), Arc::clone(&net), inputs.clone(), &settings);
         let opening = opening.or_else(|| opening_of(&secret, &kept));
         let identity = identity(&secret, opening.as_ref(), &settings.name);
         let paused = kept.0.facts().map(|facts| facts.paused).unwrap_or_default();

@@ -37,7 +37,10 @@ impl Rates {
 
     /// Over all peers.
     pub fn total(&self) -> (u64, u64) {
-        self.0.lock().values().fold((0, 0), |sum, rate| (sum.0 + rate.per_second.0, sum.1 + rate.per_second.1))
+        self.0
+            .lock()
+            .values()
+            .fold((0, 0), |sum, rate| (sum.0 + rate.per_second.0, sum.1 + rate.per_second.1))
     }
 
     /// Of one peer.

@@ -39,11 +39,10 @@ pub struct Opened {
 
 /// Opens the root, and redraws the start counter on both sides.
 pub fn open(path: &Path, root_id: &[u8; 16], kept: &Kept, nonce: [u8; 16]) -> Result<Opened, Hold> {
-    let (disk, marker) = marker::open_root(path, SpecialBits::Strip, root_id).map_err(|e| trouble(path, &e))?;
-    let lock = marker::claim(&disk).map_err(|error| Hold {
-        code: "ROOT_IN_USE",
-        message: format!("{}: {error}", path.display()),
-    })?;
+    let (disk, marker) =
+        marker::open_root(path, SpecialBits::Strip, root_id).map_err(|e| trouble(path, &e))?;
+    let lock = marker::claim(&disk)
+        .map_err(|error| Hold { code: "ROOT_IN_USE", message: format!("{}: {error}", path.display()) })?;
     let facts = kept.0.facts().map_err(|error| database(&error))?;
     let known = facts.start_nonce.map(|nonce| KnownStarts {
         last: Start { count: facts.start_counter, nonce },
@@ -110,7 +109,11 @@ pub fn recover(files: &HashContext, kept: &Kept) -> Result<(), Box<dyn std::erro
 }
 
 /// What a path shows right now.
-fn look(files: &HashContext, kept: &Kept, path: &RelPath) -> Result<Option<Seen>, Box<dyn std::error::Error>> {
+fn look(
+    files: &HashContext,
+    kept: &Kept,
+    path: &RelPath,
+) -> Result<Option<Seen>, Box<dyn std::error::Error>> {
     let at = Place::Folder(path.clone());
     let found = match files.disk.stat(&at) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

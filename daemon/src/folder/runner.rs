@@ -101,19 +101,28 @@ impl Runner {
         engine: impl FnOnce(Duration) -> Result<Engine<Kept>, EngineError> + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
         let runtime = Handle::current();
-        std::thread::Builder::new().name(format!("folder {name}").chars().take(15).collect()).spawn(move || {
-            let _runtime = runtime.enter();
-            let started = Instant::now();
-            match engine(started.elapsed()) {
-                Ok(engine) => {
-                    let peers = BTreeMap::new();
-                    let mut runner =
-                        Self { engine, hands, peers, failure: None, started, root_checked: started, inputs };
-                    runner.run();
+        std::thread::Builder::new().name(format!("folder {name}").chars().take(15).collect()).spawn(
+            move || {
+                let _runtime = runtime.enter();
+                let started = Instant::now();
+                match engine(started.elapsed()) {
+                    Ok(engine) => {
+                        let peers = BTreeMap::new();
+                        let mut runner = Self {
+                            engine,
+                            hands,
+                            peers,
+                            failure: None,
+                            started,
+                            root_checked: started,
+                            inputs,
+                        };
+                        runner.run();
+                    }
+                    Err(error) => tracing::error!(%error, "the folder cannot start"),
                 }
-                Err(error) => tracing::error!(%error, "the folder cannot start"),
-            }
-        })
+            },
+        )
     }
 
     fn now(&self) -> Duration {

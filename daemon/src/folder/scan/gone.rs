@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::commit::Observation;
 use protocol::{Record, RelPath};
 
+use super::walk::is_missing;
 use super::{Gone, OTHER_FILE_SYSTEM, ScanError, Scanner, unreadable};
 use crate::disk::{Kind, Place};
 
@@ -49,6 +50,10 @@ impl Scanner<'_, '_> {
             (Ok(Some(found)), _) if found.kind == Kind::Directory && found.device == self.root.device => {}
             (Ok(Some(found)), Some(parent)) if found.kind == Kind::Directory => {
                 self.parts.unsynced(parent, OTHER_FILE_SYSTEM);
+                return false;
+            }
+            (Err(error), _) if !is_missing(&error) => {
+                self.parts.unsynced(gone.path.clone(), unreadable(&error));
                 return false;
             }
             _ => {

@@ -188,7 +188,7 @@ impl Scanner<'_, '_> {
 }
 
 /// Whether a path cannot be reached because something on the way is gone or is no directory.
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
         || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }

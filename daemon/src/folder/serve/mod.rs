@@ -42,9 +42,12 @@ pub struct Server {
     stage: Arc<Stage>,
     changed: Changed,
     sources: Mutex<Recent<ContentId, Source>>,
-    runs: Mutex<Recent<(ContentId, u64), Arc<[Located]>>>,
+    runs: Mutex<Runs>,
     told: Mutex<Recent<(RelPath, ContentId), ()>>,
 }
+
+/// Runs of chunk lists, by content and number of the first chunk.
+type Runs = Recent<(ContentId, u64), Arc<[Located]>>;
 
 /// An open file that is said to hold a content.
 #[derive(Clone)]

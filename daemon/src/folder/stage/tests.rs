@@ -152,7 +152,7 @@ fn the_same_content_elsewhere_is_copied_and_verified() {
     let mut wish = staging.wish(&bytes);
     wish.same = vec![path("gone"), path("here")];
     assert_eq!(staging.prepare(&wish), []);
-    assert_eq!(staging.staged(&wish), Some(bytes.clone()));
+    assert_eq!(staging.staged(&wish), Some(bytes));
     staging.stage.forget(&[wish.content]).expect("forget");
     assert_eq!(staging.staged(&wish), None);
     wish.same = vec![path("liar")];

@@ -186,3 +186,22 @@ fn a_sink_that_has_enough_ends_the_scan() {
     let stopped = scan(&cx, &Scan::Full, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(ScanError::Stopped)));
 }
+
+#[test]
+fn a_file_system_that_went_away_in_the_middle_deletes_nothing() {
+    for errno in [EIO, ESTALE, 18, 13] {
+        // The root is asked twice; then the directory of what has gone, then the path itself.
+        for nth in [3, 4] {
+            let world = World::new();
+            world.write("d/gone", "x");
+            world.write("d/other", "x");
+            world.full();
+            fs::remove_file(world.at("d/gone")).expect("remove");
+            let stats = world.disk.calls(Some(Call::Stat));
+            world.disk.at(Some(Call::Stat), stats + nth, Effect::FailOnce(errno));
+            let part = world.full();
+            assert_eq!((told(&part).len(), part.unsynced.len()), (0, 1), "{errno}");
+            assert_eq!(told(&world.full()), ["-d/gone"]);
+        }
+    }
+}

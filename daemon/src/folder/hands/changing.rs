@@ -1,0 +1,210 @@
+//! Changing the disk.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::engine::{Event, Op, Outcome, Source};
+use protocol::{Content, ContentId, NodeId, NodeStore, RelPath};
+
+use super::{Hands, Open};
+use crate::disk::{Disk, Kind, Place, StagedName};
+use crate::folder::apply::{self, Executor};
+use crate::folder::archive::Archive;
+use crate::folder::hash::hash_open;
+use crate::folder::kept::seconds_since_1970;
+use crate::folder::root;
+
+impl Hands {
+    /// Carries out a batch.
+    pub fn apply(self: &Arc<Self>, ops: Vec<Op>) {
+        self.spawn(move |hands| {
+            let paths: Vec<_> = ops.iter().map(|op| op.path.clone()).collect();
+            let outcomes = match hands.opened() {
+                Some(open) => hands.apply_now(&open, ops),
+                None => paths.into_iter().map(|path| (path, Outcome::Waits)).collect(),
+            };
+            hands.inputs.event(Event::Applied(outcomes));
+        });
+    }
+
+    fn apply_now(&self, open: &Open, ops: Vec<Op>) -> Vec<(RelPath, Outcome)> {
+        let disk = open.root.disk.as_ref();
+        let mut staged = Vec::new();
+        let mut uses: BTreeMap<ContentId, usize> = BTreeMap::new();
+        for op in &ops {
+            if let Source::Staged(content) = op.source {
+                *uses.entry(content).or_default() += 1;
+            }
+        }
+        let moved: Vec<_> = ops
+            .iter()
+            .filter_map(|op| match &op.source {
+                Source::Moved(from, _) => Some((op.path.clone(), from.clone())),
+                _ => None,
+            })
+            .collect();
+        let batch: Vec<_> = ops.into_iter().map(|op| prepare_op(open, op, &mut uses, &mut staged)).collect();
+        if let Err(error) = apply::make_durable(disk, &staged) {
+            let message = format!("staged files cannot be made durable: {error}");
+            return batch.into_iter().map(|op| (op.path, Outcome::Problem(message.clone()))).collect();
+        }
+        let archive = Archive::new(disk, seconds_since_1970());
+        let verify = |file: &dyn crate::disk::ReadFile| Ok(hash_open(&open.files, file, &mut |_| Ok(()))?.0);
+        let report = Executor::new(disk, &archive, &verify).run(&batch);
+        if let Err(error) = report.sync {
+            let message = format!("directories cannot be made durable: {error}");
+            return batch.into_iter().map(|op| (op.path, Outcome::Problem(message.clone()))).collect();
+        }
+        self.look_again(report.resting);
+        let mut outcomes: Vec<_> = batch
+            .into_iter()
+            .zip(report.outcomes)
+            .map(|(op, outcome)| (op.path, self.outcome(open, outcome)))
+            .collect();
+        let done: Vec<_> = outcomes
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. }))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for (to, from) in moved {
+            if done.contains(&to) {
+                outcomes.push((from, Outcome::Done(None)));
+            }
+        }
+        outcomes
+    }
+
+    /// Turns the executor's words into the engine's.
+    fn outcome(&self, open: &Open, outcome: apply::Outcome) -> Outcome {
+        match outcome {
+            apply::Outcome::Done(record) => Outcome::Done(record),
+            apply::Outcome::Touched => Outcome::Touched,
+            apply::Outcome::Waits(_) => Outcome::Waits,
+            apply::Outcome::Problem { code, message } => {
+                tracing::debug!(code, message, "a path cannot be applied");
+                Outcome::Problem(message)
+            }
+            apply::Outcome::Displaced { staged, seen, placed } => {
+                match self.adopt(open, &staged, seen.kind) {
+                    Ok(content) => Outcome::Displaced { record: placed, edit: root::seen(content, &seen) },
+                    Err(error) => {
+                        Outcome::Problem(format!("a user's edit came out and could not be kept: {error}"))
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a user had where something else was put: staged under the content that it holds.
+    fn adopt(&self, open: &Open, staged: &StagedName, kind: Kind) -> std::io::Result<Content> {
+        let at = Place::Staged(staged.clone());
+        if kind == Kind::Symlink {
+            return Ok(Content::Symlink { target: open.root.disk.read_link(&at)?.into() });
+        }
+        let file = open.root.disk.open(&at)?;
+        let keep = &mut |nodes: Vec<(NodeId, Bytes)>| {
+            NodeStore::save(&self.kept, &nodes).map_err(std::io::Error::other)
+        };
+        let (id, size) = hash_open(&open.files, file.as_ref(), keep)?;
+        match open.root.disk.rename_new(&at, &Place::Staged(crate::folder::stage::staged_name(&id))) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Content::File { id, size }),
+        }
+    }
+
+    /// A program may still have had a displaced file open: what it writes then is an edit.
+    fn look_again(&self, _resting: Vec<apply::Resting>) {}
+
+    /// Puts what is at these paths into the archive.
+    pub fn revert(self: &Arc<Self>, mut paths: Vec<RelPath>) {
+        self.spawn(move |hands| {
+            let mut done = Vec::new();
+            if let Some(open) = hands.opened() {
+                let disk = open.root.disk.as_ref();
+                let archive = Archive::new(disk, seconds_since_1970());
+                paths.sort_by(|a, b| b.cmp(a));
+                for path in paths {
+                    match put_aside(disk, &archive, &path) {
+                        Ok(()) => done.push(path),
+                        Err(error) => tracing::warn!(%path, %error, "a local change could not be put aside"),
+                    }
+                }
+                let _ = archive.sync();
+            }
+            hands.inputs.event(Event::Reverted(done));
+        });
+    }
+}
+
+fn put_aside(disk: &dyn Disk, archive: &Archive<'_>, path: &RelPath) -> std::io::Result<()> {
+    let at = Place::Folder(path.clone());
+    match disk.stat(&at) {
+        Ok(Some(found)) if found.kind == Kind::Directory => disk.remove_directory(&at).or_else(|error| {
+            // It still holds what is not a local change: only its record was in question.
+            if error.kind() == std::io::ErrorKind::DirectoryNotEmpty { Ok(()) } else { Err(error) }
+        }),
+        Ok(Some(_)) => archive.put(&at, path).map(drop),
+        Ok(None) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The engine's operation as the executor's, with what it takes out of staging made ready.
+fn prepare_op(
+    open: &Open,
+    op: Op,
+    uses: &mut BTreeMap<ContentId, usize>,
+    staged: &mut Vec<StagedName>,
+) -> apply::Op {
+    let disk = open.root.disk.as_ref();
+    let source = match op.source {
+        Source::Moved(path, record) => apply::Source::MovedFrom { path, record: *record },
+        Source::Staged(content) => {
+            let name = crate::folder::stage::staged_name(&content);
+            let left =
+                uses.get_mut(&content).map_or(1, |left| std::mem::replace(left, left.saturating_sub(1)));
+            let name = if left > 1 {
+                another_name(&content, left)
+                    .filter(|copy| disk.copy_to_staged(&Place::Staged(name.clone()), copy).is_ok())
+                    .unwrap_or(name)
+            } else {
+                name
+            };
+            staged.push(name.clone());
+            apply::Source::Staged(name)
+        }
+        Source::None => match op.after.as_ref().map(|after| (&after.content, after.metadata.mtime)) {
+            Some((Content::Symlink { target }, mtime))
+                if op.before.as_ref().is_none_or(|before| {
+                    Some(&before.shown.content) != op.after.as_ref().map(|after| &after.content)
+                }) =>
+            {
+                let name = link_name(&op.path);
+                match disk.stage_link(&name, target, mtime) {
+                    Ok(()) => apply::Source::Staged(name),
+                    Err(_) => apply::Source::None,
+                }
+            }
+            _ => apply::Source::None,
+        },
+    };
+    apply::Op { path: op.path, before: op.before, after: op.after, source }
+}
+
+/// A second staged file of a content that several paths want.
+fn another_name(content: &ContentId, number: usize) -> Option<StagedName> {
+    let mut name = format!("copy-{number}-");
+    for byte in content.0 {
+        write!(name, "{byte:02x}").ok()?;
+    }
+    StagedName::parse(&name)
+}
+
+/// The staged link for a path.
+fn link_name(path: &RelPath) -> StagedName {
+    let hash = blake3::hash(path.as_bytes()).to_hex();
+    StagedName::parse(&format!("link-{hash}")).expect("letters, a dash and hex digits")
+}
