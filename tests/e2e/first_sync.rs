@@ -112,7 +112,7 @@ fn a_joined_folder_is_not_in_sync_before_a_first_head_has_come() {
     in_sync(&[&anna, &ben]);
 }
 
-/// A big file is cut into chunks, and its holes never travel (NM-12, peers.md 15).
+/// NM-12, peers.md 15: of 64 MB of nothing only the chunks at its ends travel, of a megabyte at most.
 #[test]
 fn holes_of_a_sparse_file_do_not_travel() {
     let net = net();
@@ -126,7 +126,7 @@ fn holes_of_a_sparse_file_do_not_travel() {
     anna.append("sparse", "tail");
     in_sync(&[&anna, &ben]);
     let sent = net.sent_bytes() - before;
-    assert!(sent < 400_000, "{sent} bytes went over the wire");
+    assert!(sent < 2_300_000, "{sent} bytes went over the wire");
 }
 
 /// Scale: 30,000 small files. Slow; see tests/README.md for how to run it.

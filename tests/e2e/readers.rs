@@ -59,7 +59,7 @@ fn revert_of_one_path_leaves_the_other_changes() {
     rita.settle();
     rita.device().json(&["revert", rita.id(), "one"]);
     eventually("one change is left", || (rita.number("local_changes") == 1).then_some(()));
-    eventually("it is restored", || (rita.text("one") == "by anna").then_some(()));
+    eventually("it is restored", || rita.says("one", "by anna").then_some(()));
     assert_eq!(rita.text("two"), "by rita");
 }
 
@@ -75,7 +75,7 @@ fn a_reader_gets_updates_of_all_that_it_has_not_changed() {
     rita.settle();
     anna.write("changed", "two");
     anna.write("other", "two");
-    eventually("the other arrives", || (rita.text("other") == "two").then_some(()));
+    eventually("the other arrives", || rita.says("other", "two").then_some(()));
     rita.settle();
     assert_eq!(rita.text("changed"), "by rita");
     rita.write("changed", "two");
@@ -93,7 +93,7 @@ fn a_reader_told_to_revert_does_so_by_itself() {
     rita.device().json(&["config", "set", "reader.local_changes", "revert"]);
     rita.write("file", "by rita");
     rita.write("added", "by rita");
-    eventually("the state is shown", || (!rita.has("added") && rita.text("file") == "by anna").then_some(()));
+    eventually("the state is shown", || (!rita.has("added") && rita.says("file", "by anna")).then_some(()));
     in_sync(&[&anna, &rita]);
     assert_eq!(rita.number("local_changes"), 0);
 }

@@ -27,6 +27,7 @@ fn holds_and_recovers(reason: &str, spoil: impl FnOnce(&Folder), mend: impl FnOn
     ben.settle();
     mend(&anna);
     anna.tell("rescan");
+    anna.wait_freed();
     in_sync(&[&anna, &ben]);
     ben.remove("while-held");
     in_sync(&[&ben, &anna]);
@@ -79,6 +80,7 @@ fn an_unmounted_disk_holds_the_folder_until_it_is_back() {
     anna.wait_held("ROOT_MARKER_MISSING");
     assert_eq!(ben.tree().len(), 20);
     let _mount = Mount::new(&disk, &root);
+    anna.wait_freed();
     in_sync(&[&anna, &ben]);
     assert_eq!((ben.tree().len(), ben.number("conflicts")), (20, 0));
 }
@@ -166,6 +168,7 @@ fn a_mass_deletion_waits_for_a_person_who_approves() {
     assert_eq!(ben.tree().files().len(), 120);
     assert_eq!(anna.device().failure(&["wait", anna.id()]).exit, 5);
     anna.tell("approve");
+    anna.wait_freed();
     in_sync(&[&anna, &ben]);
     assert_eq!(ben.tree().files().len(), 24);
 }
@@ -178,6 +181,7 @@ fn a_mass_deletion_that_is_reverted_is_undone() {
     (0..4).for_each(|number| anna.remove(format!("d{number}")));
     anna.wait_held("MASS_DELETE");
     anna.tell("revert");
+    anna.wait_freed();
     in_sync(&[&anna, &ben]);
     assert_eq!(anna.tree().files().len(), 120);
 }
@@ -194,6 +198,7 @@ fn a_mass_deletion_that_arrives_is_held_too() {
     ben.wait_held("MASS_DELETE");
     assert!(ben.tree().files().len() >= 120, "nothing is deleted before a person says so");
     ben.tell("approve");
+    ben.wait_freed();
     in_sync(&[&anna, &ben]);
     assert_eq!(ben.tree().files(), ["left"]);
 }

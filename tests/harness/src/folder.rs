@@ -130,6 +130,11 @@ impl Folder {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Whether a file is there and says that.
+    pub fn says(&self, path: impl AsRef<Path>, text: &str) -> bool {
+        fs::read(self.path(path)).is_ok_and(|bytes| bytes == text.as_bytes())
+    }
+
     /// Whether something has that name, be it a link to nothing.
     pub fn has(&self, path: impl AsRef<Path>) -> bool {
         fs::symlink_metadata(self.path(path)).is_ok()
@@ -176,6 +181,12 @@ impl Folder {
             (last["state"] == "held" && last["reason"] == reason).then_some(())
         });
         assert!(!last["message"].as_str().unwrap_or_default().is_empty(), "a hold says why");
+    }
+
+    /// Waits until it is held no more.
+    pub fn wait_freed(&self) {
+        let name = self.device.name();
+        eventually(&format!("{name} is held no more"), || (self.word("state") != "held").then_some(()));
     }
 
     /// Waits until it stands still in that state.

@@ -9,6 +9,9 @@ use std::path::Path;
 
 use crate::folder::Folder;
 
+/// How many differences are worth reading when a story fails.
+const SHOWN_DIFFERENCES: usize = 12;
+
 /// What is at one path.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Shown {
@@ -89,9 +92,10 @@ impl Tree {
 /// # Panics
 /// With a line for each path in which they differ.
 pub fn assert_same(a: &Folder, b: &Folder) {
-    let differences = a.tree().differences(&b.tree());
-    let (a, b) = (a.device().name(), b.device().name());
-    assert!(differences.is_empty(), "{a} | {b}\n{}", differences.join("\n"));
+    let mut differences = a.tree().differences(&b.tree());
+    let (a, b, count) = (a.device().name(), b.device().name(), differences.len());
+    differences.truncate(SHOWN_DIFFERENCES);
+    assert!(count == 0, "{count} differences, {a} | {b}:\n{}", differences.join("\n"));
 }
 
 fn read_below(directory: &Path, above: &mut Vec<u8>, all: &mut BTreeMap<Vec<u8>, Shown>) {
