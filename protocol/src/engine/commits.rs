@@ -239,6 +239,9 @@ impl<S: FolderStore> Engine<S> {
         }
         let mut changes = Changes::default();
         self.clear_stale_reports(&mut changes);
+        // What waited for somebody to look has been looked at.
+        let waiting = self.unapplied.iter().filter(|(_, why)| why.reason == Reason::Waiting);
+        self.revisit.extend(waiting.map(|(path, _)| path.clone()));
         if full {
             self.scanned = true;
             self.trusted = true;

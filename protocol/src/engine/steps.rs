@@ -31,6 +31,8 @@ const WINDOW: usize = 4_096;
 const WINDOW_BYTES: u64 = 512 << 20;
 /// Paths that could not be applied are tried again this often.
 const RETRY: Duration = Duration::from_secs(30);
+/// So often a path that is not what its record says is looked at again at once.
+const TRIES: u32 = 5;
 /// How many paths are asked for, to find one that gives a content up.
 const MOVE_CANDIDATES: usize = 4;
 
@@ -46,6 +48,8 @@ pub(super) struct Step {
     need_bytes: u64,
     tried_at: Option<Duration>,
     has_failed: bool,
+    /// How often a path was not what its record says, since it last was.
+    touched: BTreeMap<RelPath, u32>,
 }
 
 /// Changes that are made together.
@@ -253,9 +257,7 @@ impl<S: FolderStore> Engine<S> {
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
-        let is_touched = |path: &RelPath| {
-            self.dirty.has(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
-        };
+        let is_touched = |path: &RelPath| self.is_touched(path);
         let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
         let plan = plan::plan(&view, wants, &|_| false)?;
         let mut window =
@@ -266,6 +268,16 @@ impl<S: FolderStore> Engine<S> {
         self.want_contents(&window)?;
         self.step.window = Some(window);
         Ok(())
+    }
+
+    /// Whether a path may be the user's. A directory that is only noticed (we have just made things in
+    /// it) is none: the executor looks at it anyway.
+    fn is_touched(&self, path: &RelPath) -> bool {
+        if self.unapplied.get(path).is_some_and(|why| why.reason == Reason::LocalChange) {
+            return true;
+        }
+        let is_directory = |record: Record| record.shown.content.is_directory();
+        self.dirty.has(path) && !self.store.record(path).is_ok_and(|found| found.is_some_and(is_directory))
     }
 
     /// For contents that come to a path: paths that give them up.
@@ -422,6 +434,7 @@ impl<S: FolderStore> Engine<S> {
         self.step.need_files = self.step.need_files.saturating_sub(1);
         match outcome {
             Outcome::Done(record) => {
+                self.step.touched.remove(&path);
                 self.set_unapplied(changes, path.clone(), None);
                 changes.records.push((path, record));
                 None
@@ -431,9 +444,7 @@ impl<S: FolderStore> Engine<S> {
                 Some((path, edit))
             }
             Outcome::Touched => {
-                self.dirty.add(now, super::Noticed::Paths(vec![path.clone()]));
-                let why = Unapplied { reason: Reason::Waiting, message: String::new() };
-                self.set_unapplied(changes, path, Some(why));
+                self.on_touched(now, changes, path);
                 None
             }
             Outcome::Waits => {
@@ -447,6 +458,21 @@ impl<S: FolderStore> Engine<S> {
                 None
             }
         }
+    }
+
+    /// The path is the user's: a scan looks at it, and then it is tried again. If a scan finds
+    /// nothing there, time and again (it is ignored, or cannot be read), the path is a problem.
+    fn on_touched(&mut self, now: Duration, changes: &mut Changes, path: RelPath) {
+        let times = self.step.touched.entry(path.clone()).or_default();
+        *times += 1;
+        let why = if *times < TRIES {
+            self.dirty.add(now, super::Noticed::Paths(vec![path.clone()]));
+            Unapplied { reason: Reason::Waiting, message: String::new() }
+        } else {
+            self.step.has_failed = true;
+            Unapplied { reason: Reason::Problem, message: "something else is in its place here".into() }
+        };
+        self.set_unapplied(changes, path, Some(why));
     }
 
     /// A user's edit came out when a path was replaced: it is committed as an edit of that path, as
