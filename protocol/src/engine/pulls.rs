@@ -64,7 +64,8 @@ impl Pulls {
     }
 
     pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
-        let wanted = self.waiting.iter().chain(&self.parked).chain(self.active.as_ref().map(|active| &active.wanted));
+        let wanted =
+            self.waiting.iter().chain(&self.parked).chain(self.active.as_ref().map(|active| &active.wanted));
         wanted.flat_map(|wanted| [wanted.head.context, wanted.head.entries])
     }
 

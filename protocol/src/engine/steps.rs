@@ -263,7 +263,9 @@ impl<S: FolderStore> Engine<S> {
         let changed = found.edits.iter().map(|(key, _)| key.path.clone());
         let mut paths = render::affected(&old, &new, context, changed)?;
         paths.extend(self.revisit.iter().cloned());
-        let waits = |(path, why): &(&RelPath, &Unapplied)| why.reason == Reason::Waiting && !self.stuck.contains(*path);
+        let waits = |(path, why): &(&RelPath, &Unapplied)| {
+            why.reason == Reason::Waiting && !self.stuck.contains(*path)
+        };
         paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
         let mut renderer = Renderer::new(&new, context);
         let mut wants = BTreeMap::new();
@@ -274,8 +276,11 @@ impl<S: FolderStore> Engine<S> {
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
         // Whole groups only: of a conflict dealt with by halves, nothing would lead to its copies.
-        let moved: BTreeSet<_> =
-            movers.values().flat_map(|(_, record)| &record.shown.entries).map(|key| key.path.clone()).collect();
+        let moved: BTreeSet<_> = movers
+            .values()
+            .flat_map(|(_, record)| &record.shown.entries)
+            .map(|key| key.path.clone())
+            .collect();
         for path in &moved {
             let (before, after) = (old.at(path)?, new.at(path)?);
             let gone = before.iter().filter(|entry| !after.contains(entry));
@@ -339,7 +344,8 @@ impl<S: FolderStore> Engine<S> {
             let is_directory = |record: Record| record.shown.content.is_directory();
             let is_local = |(_, why): (&RelPath, &Unapplied)| why.reason == Reason::LocalChange;
             let mut below = self.unapplied.range((Bound::Excluded(path), Bound::Unbounded));
-            let mut below = std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
+            let mut below =
+                std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
             if !stays && below.any(is_local) && self.store.record(path)?.is_some_and(is_directory) {
                 blocked.push(path.clone());
             }
