@@ -6,6 +6,7 @@ mod folders;
 mod join;
 mod network;
 mod rows;
+mod sweep;
 mod wait;
 
 use std::io::IsTerminal;
