@@ -323,5 +323,6 @@ fn engine_settings(settings: &Settings) -> engine::Settings {
         hold_deletions: settings.hold_deletions,
         revert_local_changes: settings.reader_local_changes == LocalChanges::Revert,
         first_head_wait: FIRST_HEAD_WAIT,
+        ..engine::Settings::default()
     }
 }

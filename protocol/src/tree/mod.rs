@@ -23,10 +23,12 @@ mod item;
 mod memory;
 mod node;
 mod pull;
+mod recent;
 
+use std::cell::RefCell;
 use std::collections::Bound;
 use std::fmt;
-use std::marker::PhantomData;
+use std::rc::Rc;
 
 pub use cursor::Range;
 pub use diff::{Difference, Differences};
@@ -41,13 +43,14 @@ pub use node::{Child, MAX_NODE_BYTES, Node};
 pub use pull::{ExpectedNode, ItemNodes, NodeKind, Pull, PullError};
 
 use crate::store::{NodeId, NodeStore};
+use recent::Recent;
 
 /// One version of an ordered set: the address of its root, and where the nodes are. Nodes are never
 /// changed; an edit makes a new tree that shares most of them.
-pub struct Tree<'s, I> {
+pub struct Tree<'s, I: Item> {
     store: &'s dyn NodeStore,
     root: NodeId,
-    items: PhantomData<fn() -> I>,
+    recent: Rc<RefCell<Recent<I>>>,
 }
 
 /// What an edit has made; the nodes are saved.
@@ -62,7 +65,7 @@ pub struct Edited {
 impl<'s, I: Item> Tree<'s, I> {
     /// The tree with this root; nothing is loaded yet.
     pub fn new(store: &'s dyn NodeStore, root: NodeId) -> Self {
-        Self { store, root, items: PhantomData }
+        Self { store, root, recent: Rc::default() }
     }
 
     /// Saves the node without items and returns its address.
@@ -79,12 +82,23 @@ impl<'s, I: Item> Tree<'s, I> {
 
     /// The item at a key. Loads one node per level.
     pub fn get(&self, key: &I::Key) -> Result<Option<I>, TreeError> {
+        let Some((leaf, at)) = self.first(|known| known < key)? else { return Ok(None) };
+        Ok(leaf.items().get(at).filter(|item| item.key() == *key).cloned())
+    }
+
+    /// The leaf with the first item that is not `before` the wanted place, and where in it that is;
+    /// `None` if all items are. Loads one node per level, or none that was looked at lately.
+    fn first(&self, before: impl Fn(&I::Key) -> bool) -> Result<Option<(Rc<Node<I>>, usize)>, TreeError> {
         let (mut id, mut level) = (self.root, None);
         loop {
-            match self.load(&id, level)? {
-                Node::Leaf(items) => return Ok(items.into_iter().find(|item| item.key() == *key)),
+            let node = self.load_shared(&id, level)?;
+            match &*node {
+                Node::Leaf(items) => {
+                    let at = items.partition_point(|item| before(&item.key()));
+                    return Ok((at < items.len()).then_some((node, at)));
+                }
                 Node::Inner { level: above, children } => {
-                    let at = children.partition_point(|child| child.last < *key);
+                    let at = children.partition_point(|child| before(&child.last));
                     let Some(child) = children.get(at) else { return Ok(None) };
                     (id, level) = (child.id, Some(above - 1));
                 }
@@ -125,6 +139,16 @@ impl<'s, I: Item> Tree<'s, I> {
         self.store
     }
 
+    /// Loads a node and remembers it for a while: who asks for one place asks for its neighbours.
+    fn load_shared(&self, id: &NodeId, level: Option<u8>) -> Result<Rc<Node<I>>, TreeError> {
+        if let Some(node) = self.recent.borrow_mut().find(id) {
+            return Ok(node);
+        }
+        let node = Rc::new(self.load(id, level)?);
+        self.recent.borrow_mut().keep(*id, Rc::clone(&node));
+        Ok(node)
+    }
+
     /// Loads a node; `level` is what its parent promises.
     fn load(&self, id: &NodeId, level: Option<u8>) -> Result<Node<I>, TreeError> {
         load_node(self.store, id, level)
@@ -140,13 +164,13 @@ fn load_node<I: Item>(store: &dyn NodeStore, id: &NodeId, level: Option<u8>) -> 
     Ok(node)
 }
 
-impl<I> Clone for Tree<'_, I> {
+impl<I: Item> Clone for Tree<'_, I> {
     fn clone(&self) -> Self {
-        Self { store: self.store, root: self.root, items: PhantomData }
+        Self { store: self.store, root: self.root, recent: Rc::clone(&self.recent) }
     }
 }
 
-impl<I> fmt::Debug for Tree<'_, I> {
+impl<I: Item> fmt::Debug for Tree<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tree {:?}", self.root)
     }

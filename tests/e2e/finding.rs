@@ -1,0 +1,106 @@
+//! How devices find each other, and who is refused.
+
+use harness::{eventually, in_sync};
+
+use crate::net;
+
+/// Three devices that know nothing but a key find each other by beacon; the third gets all though
+/// the first has gone.
+#[test]
+fn three_devices_find_each_other_by_beacon_alone() {
+    let net = net();
+    let (anna, ben) = net.two_writers();
+    anna.write("from-anna", "anna");
+    ben.write("from-ben", "ben");
+    in_sync(&[&anna, &ben]);
+    anna.device().stop();
+    let carl = net.device("carl").join(ben.writer_key());
+    in_sync(&[&ben, &carl]);
+    anna.device().start();
+    carl.write("from-carl", "carl");
+    in_sync(&[&anna, &ben, &carl]);
+    assert_eq!(anna.tree().files(), ["from-anna", "from-ben", "from-carl"]);
+}
+
+/// The document of `peers`.
+#[test]
+fn peers_say_who_is_there() {
+    let net = net();
+    let (anna, rita) = net.writer_and_reader();
+    let peers = anna.device().json(&["peers", anna.id()]);
+    let [peer] = peers.as_array().expect("a list").as_slice() else { panic!("one peer: {peers}") };
+    let status = rita.device().json(&["status"]);
+    assert_eq!(peer["device_id"], status["device_id"]);
+    assert_eq!((peer["name"].as_str(), peer["capability"].as_str()), (Some("rita"), Some("read")));
+    assert_eq!((peer["complete"].as_bool(), peer["direct"].as_bool()), (Some(true), Some(true)));
+    assert!(peer["address"].is_string() && peer["found_by"].is_string(), "{peer}");
+    assert!(peer["down_rate"].is_u64() && peer["up_rate"].is_u64(), "{peer}");
+    rita.device().stop();
+    eventually("nobody is there", || (anna.number("peers") == 0).then_some(()));
+}
+
+/// KR: whoever has another key is nobody here, though they share a wire and a folder's name.
+#[test]
+fn a_stranger_with_another_key_gets_nothing() {
+    let net = net();
+    let anna = net.device("anna").share("docs");
+    anna.write("secret", "secret");
+    let mallory = net.device("mallory").share("docs");
+    mallory.write("own", "own");
+    let ben = net.device("ben").join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    mallory.settle();
+    assert_ne!(anna.id(), mallory.id());
+    assert_eq!(mallory.tree().files(), ["own"]);
+    assert_eq!((mallory.number("peers"), anna.number("peers")), (0, 1));
+}
+
+/// A peer whose beacons are not heard is dialled where a person says it is.
+#[test]
+fn a_pinned_peer_is_dialled_without_beacons() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let (first, second) = (net.device("anna"), net.device("ben"));
+    for device in [&first, &second] {
+        device.json(&["config", "set", "discovery.lan", "false"]);
+    }
+    let anna = first.share("docs");
+    anna.write("file", "file");
+    let ben = second.join(anna.writer_key());
+    second.json(&["peer", "add", ben.id(), "10.77.0.1:4455"]);
+    in_sync(&[&anna, &ben]);
+    second.restart();
+    ben.write("more", "more");
+    in_sync(&[&anna, &ben]);
+}
+
+/// Devices share several folders at once, and each keeps to its own.
+#[test]
+fn two_folders_of_the_same_two_devices_do_not_mix() {
+    let net = net();
+    let (docs_anna, docs_ben) = net.two_writers();
+    let pics_ben = docs_ben.device().share("pics");
+    let pics_anna = docs_anna.device().join_in("pics", pics_ben.reader_key());
+    pics_ben.write("same-name", "picture");
+    docs_anna.write("same-name", "document");
+    in_sync(&[&docs_anna, &docs_ben]);
+    in_sync(&[&pics_ben, &pics_anna]);
+    assert_eq!(
+        (docs_ben.text("same-name"), pics_anna.text("same-name")),
+        ("document".into(), "picture".into())
+    );
+}
+
+/// Several daemons on one machine share the port of the beacons.
+#[test]
+fn two_daemons_on_one_machine_find_each_other() {
+    let net = net();
+    let anna = net.device("anna").share("docs");
+    anna.write("file", "file");
+    let second = net.neighbour("ben", anna.device());
+    second.start();
+    let ben = second.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+}

@@ -1,0 +1,26 @@
+//! Stories of whole devices: real daemons, real disks, real wires.
+//!
+//! They show that the wires are connected; the rules have their tests where they live. Modules follow
+//! the groups of cases that sync tools are known to fail; the first words of each story's comment are
+//! the id of its case. What is covered and what is open is a table in `tests/README.md`.
+
+mod changes;
+mod commands;
+mod conflicts;
+mod crashes;
+mod databases;
+mod finding;
+mod first_sync;
+mod ignoring;
+mod metadata;
+mod mistakes;
+mod names;
+mod quiet;
+mod readers;
+mod roots;
+mod writers;
+
+/// A network for the program under test.
+fn net() -> harness::Net {
+    harness::Net::new(env!("CARGO_BIN_EXE_syncd"))
+}
