@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use keystore::{DeviceKey, FolderId, KeyFile, KeyFileFolder};
 use parking_lot::{Mutex, RwLock};
-use protocol::{NodeId, RelPath};
 use protocol::engine::Event;
+use protocol::{NodeId, RelPath};
 use tokio::sync::mpsc;
 
 use super::join::{self, Joining};
@@ -157,6 +157,11 @@ impl Folders {
         }
     }
 
+    /// The folders, in no order.
+    pub(super) fn all(&self) -> Vec<Arc<Folder>> {
+        self.folders.read().values().cloned().collect()
+    }
+
     /// The database.
     pub(super) fn store(&self) -> &Store {
         &self.store
@@ -170,7 +175,7 @@ impl Folders {
     /// The roots that the folders use beside those in the database; `None` if one of them may have
     /// made nodes that nothing names yet.
     pub(super) async fn roots_in_use(&self) -> Option<Vec<NodeId>> {
-        let folders: Vec<_> = self.folders.read().values().cloned().collect();
+        let folders = self.all();
         let mut roots = Vec::new();
         for folder in folders {
             let asked = folder.ask(|runner| {

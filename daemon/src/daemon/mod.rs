@@ -7,6 +7,8 @@ mod join;
 mod network;
 mod rows;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::io::IsTerminal;
