@@ -427,7 +427,8 @@ impl<S: FolderStore> Engine<S> {
 
     /// Paths that are not applied for this reason are looked at again.
     fn retry(&mut self, reason: Reason) {
-        let such = self.unapplied.iter().filter(|(path, why)| why.reason == reason && !self.stuck.contains(*path));
+        let such =
+            self.unapplied.iter().filter(|(path, why)| why.reason == reason && !self.stuck.contains(*path));
         self.revisit.extend(such.map(|(path, _)| path.clone()));
     }
 

@@ -62,6 +62,8 @@ struct Window {
     waiting: Vec<RelPath>,
     /// Paths that show what they should.
     settled: Vec<RelPath>,
+    /// Paths that it was planned for though no entries of theirs differ.
+    revisited: BTreeSet<RelPath>,
     /// What the operations under way take: by path, the content out of staging, or the path that
     /// gives it up.
     sources: BTreeMap<RelPath, Source>,
@@ -109,12 +111,12 @@ impl<S: FolderStore> Engine<S> {
         }
         loop {
             let roots = (self.state.entries, self.applied);
-            if self
-                .step
-                .window
-                .as_ref()
-                .is_some_and(|window| window.roots == roots && self.revisit.is_empty())
-            {
+            let is_old = |window: &mut Window| window.roots != roots || !self.revisit.is_empty();
+            if let Some(window) = self.step.window.take_if(is_old) {
+                // It is planned anew, with what nothing but it would lead to.
+                self.revisit.extend(window.revisited);
+            }
+            if self.step.window.is_some() {
                 break;
             }
             if roots.0 == roots.1 && self.revisit.is_empty() {
@@ -259,7 +261,9 @@ impl<S: FolderStore> Engine<S> {
         let changed = found.edits.iter().map(|(key, _)| key.path.clone());
         let mut paths = render::affected(&old, &new, context, changed)?;
         paths.extend(self.revisit.iter().cloned());
-        let waits = |(path, why): &(&RelPath, &Unapplied)| why.reason == Reason::Waiting && !self.stuck.contains(*path);
+        let waits = |(path, why): &(&RelPath, &Unapplied)| {
+            why.reason == Reason::Waiting && !self.stuck.contains(*path)
+        };
         paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
         let mut renderer = Renderer::new(&new, context);
         let mut wants = BTreeMap::new();
@@ -270,8 +274,11 @@ impl<S: FolderStore> Engine<S> {
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
         // Whole groups only: of a conflict dealt with by halves, nothing would lead to its copies.
-        let moved: BTreeSet<_> =
-            movers.values().flat_map(|(_, record)| &record.shown.entries).map(|key| key.path.clone()).collect();
+        let moved: BTreeSet<_> = movers
+            .values()
+            .flat_map(|(_, record)| &record.shown.entries)
+            .map(|key| key.path.clone())
+            .collect();
         for path in &moved {
             let (before, after) = (old.at(path)?, new.at(path)?);
             let gone = before.iter().filter(|entry| !after.contains(entry));
@@ -302,12 +309,12 @@ impl<S: FolderStore> Engine<S> {
             records: Vec::new(),
             waiting: plan.waiting.into_iter().map(|(path, _)| path).chain(blocked).collect(),
             settled: Vec::new(),
+            revisited: std::mem::take(&mut self.revisit),
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
         };
         window.add(plan.passes);
         window.settle(looked_at);
-        self.revisit.clear();
         let wanted = window.ops.iter().filter_map(Op::staged).collect();
         let forgotten = self.staging.retain(&wanted);
         self.forget(forgotten);
@@ -327,7 +334,8 @@ impl<S: FolderStore> Engine<S> {
             let is_directory = |record: Record| record.shown.content.is_directory();
             let is_local = |(_, why): (&RelPath, &Unapplied)| why.reason == Reason::LocalChange;
             let mut below = self.unapplied.range((Bound::Excluded(path), Bound::Unbounded));
-            let mut below = std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
+            let mut below =
+                std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
             if !stays && below.any(is_local) && self.store.record(path)?.is_some_and(is_directory) {
                 blocked.push(path.clone());
             }
