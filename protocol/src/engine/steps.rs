@@ -6,7 +6,7 @@
 //! next window begins behind it, also after a crash. Paths that could not be applied are kept aside
 //! and hold up nothing.
 
-use std::collections::{BTreeMap, BTreeSet, Bound};
+use std::collections::{BTreeMap, BTreeSet, Bound, btree_map};
 use std::time::Duration;
 
 use super::staging::{Failure, Staging};
@@ -192,7 +192,6 @@ impl<S: FolderStore> Engine<S> {
 
     /// What differs between the applied entries and the state, path by path: the edits, and one of
     /// the entries that go.
-    #[expect(clippy::type_complexity, reason = "one local use each")]
     pub(super) fn groups_of_differences(
         &self,
     ) -> impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>> {
@@ -286,9 +285,9 @@ impl<S: FolderStore> Engine<S> {
             found.edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
         }
         for path in render::affected(&old, &new, context, moved)? {
-            if !wants.contains_key(&path) {
-                let want = renderer.path(&path)?;
-                wants.insert(path, want);
+            if let btree_map::Entry::Vacant(vacant) = wants.entry(path) {
+                let want = renderer.path(vacant.key())?;
+                vacant.insert(want);
             }
         }
         for (path, _) in movers.values() {
