@@ -60,10 +60,7 @@ impl Dirty {
     }
 
     pub(super) fn has(&self, path: &RelPath) -> bool {
-        // What is below a path that was noticed may have changed with it.
-        self.everything
-            || self.paths.contains(path)
-            || (!self.paths.is_empty() && path.ancestors().any(|above| self.paths.contains(&above)))
+        self.everything || self.paths.contains(path)
     }
 
     /// When it is time to look.

@@ -44,6 +44,8 @@ pub(super) struct Step {
     has_removals: bool,
     /// Deletions that were let through and are still to be made.
     let_through: u64,
+    /// Paths that this step has changed: that they are noticed is no news.
+    made: BTreeSet<RelPath>,
     need_files: u64,
     need_bytes: u64,
     tried_at: Option<Duration>,
@@ -143,6 +145,7 @@ impl<S: FolderStore> Engine<S> {
         if self.step.counted.take().is_some() || self.step.window.is_some() {
             self.step.window = None;
             self.step.removals_only = None;
+            self.step.made.clear();
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();
@@ -295,9 +298,15 @@ impl<S: FolderStore> Engine<S> {
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
+        let is_users = |path: &RelPath| self.dirty.has(path) && !self.step.made.contains(path);
         let is_touched = |path: &RelPath| {
-            self.dirty.has(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
+            is_users(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
         };
+        let waits_for_scan = |(path, want): (&RelPath, &Option<Shown>)| match &want.as_ref()?.content {
+            Content::File { id, .. } if is_users(path) => Some(*id),
+            _ => None,
+        };
+        let awaited = wants.iter().filter_map(waits_for_scan).collect();
         let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
         let looked_at: Vec<_> = wants.keys().cloned().collect();
         let plan = plan::plan(&view, wants, &|_| false)?;
@@ -312,7 +321,7 @@ impl<S: FolderStore> Engine<S> {
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
         };
-        window.add(plan.passes);
+        window.add(plan.passes, &awaited);
         window.settle(looked_at);
         let wanted = window.ops.iter().filter_map(Op::staged).collect();
         let forgotten = self.staging.retain(&wanted);
@@ -480,6 +489,9 @@ impl<S: FolderStore> Engine<S> {
         for (path, outcome) in outcomes {
             let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
             progress |= done;
+            if done {
+                self.step.made.insert(path.clone());
+            }
             self.step.let_through -=
                 u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
             match window.sources.get(&path) {
@@ -614,7 +626,7 @@ impl Window {
     }
 
     /// Turns the changes into operations, with moves where one path gives up what another wants.
-    fn add(&mut self, passes: Vec<Vec<Change>>) {
+    fn add(&mut self, passes: Vec<Vec<Change>>, awaited: &BTreeSet<ContentId>) {
         for pass in passes {
             let mut leaving: BTreeMap<ContentId, Change> = BTreeMap::new();
             let mut rest = Vec::new();
@@ -641,7 +653,11 @@ impl Window {
                 let source = source(&change, &mut leaving);
                 ops.push(Op { path: change.path, before: change.before, after: change.after, source });
             }
-            let mut removals: Vec<_> = leaving.into_values().collect();
+            // What a path will show after a scan is not removed before: then it is a rename.
+            let (kept, leaving): (Vec<_>, Vec<_>) =
+                leaving.into_iter().partition(|(id, _)| awaited.contains(id));
+            self.waiting.extend(kept.into_iter().map(|(_, change)| change.path));
+            let mut removals: Vec<_> = leaving.into_iter().map(|(_, change)| change).collect();
             removals.sort_by(|a, b| b.path.cmp(&a.path));
             let at = ops.iter().position(|op| op.after.is_none()).unwrap_or(ops.len());
             let removals = removals.into_iter().map(|c| Op {
