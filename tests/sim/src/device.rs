@@ -69,6 +69,8 @@ pub struct Device {
     pub touches: u64,
     /// What a user writes into the next file that is replaced, in the moment of the swap.
     pub slip_in: Option<Vec<u8>>,
+    /// What users wrote so.
+    pub slipped: BTreeSet<ContentId>,
     /// How often each effect was asked for.
     pub effects: BTreeMap<&'static str, u64>,
     /// All that this device has told or asked others.
@@ -105,6 +107,7 @@ impl Device {
             moves: 0,
             touches: 0,
             slip_in: None,
+            slipped: BTreeSet::new(),
             effects: BTreeMap::new(),
             sent: 0,
             wake: None,

@@ -37,6 +37,7 @@ impl Device {
         if let Content::File { id, .. } = node.content {
             let nodes = hash(&self.key, &node.data).nodes;
             self.store.save(&nodes).expect("memory does not fail");
+            self.slipped.insert(id);
             self.staged.insert(id, Staged { data: node.data.to_vec(), missing: BTreeSet::new() });
         }
     }
