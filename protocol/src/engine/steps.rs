@@ -162,8 +162,9 @@ impl<S: FolderStore> Engine<S> {
         let (mut files, mut bytes, mut has_removals) = (0, 0, false);
         let mut gone = Vec::new();
         let mut come = BTreeSet::new();
+        let new = self.tree(self.state.entries);
         for group in self.groups_of_differences() {
-            let (_, edits, removed) = group?;
+            let (path, edits, removed) = group?;
             let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
             has_removals |= put.is_none();
             let content = put.or(removed.as_ref()).map(|entry| entry.content.clone());
@@ -174,7 +175,9 @@ impl<S: FolderStore> Engine<S> {
                     bytes += content.size_bytes();
                     come.insert(content);
                 }
-                None => gone.push(content),
+                // Not if only one of several entries of equal content goes.
+                None if !new.at(&path)?.iter().any(|entry| entry.content == content) => gone.push(content),
+                None => {}
             }
         }
         gone.retain(|content| !come.contains(content));
