@@ -39,6 +39,7 @@ fn a_rename_fetches_nothing_and_copies_nothing() {
     for window in [1, 3, 1000] {
         let mut world = World::new(3, &TWO);
         world.devices[1].settings.window = window;
+        world.part = 1_000; // both names in one commit
         (0..2).for_each(|n| world.start(n, false));
         world.connect_all();
         directory(&mut world, 0, "d");

@@ -1,5 +1,7 @@
 //! What a large folder costs, of processor time: `cargo test --release -p sim --test cost -- --ignored --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a measurement")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
