@@ -143,7 +143,7 @@ fn is_directory(view: &View<'_>, path: &RelPath) -> Result<bool, TreeError> {
 }
 
 /// What makes the disk show `want` where it shows `record`; `None` if it does.
-fn deed(record: Option<&Record>, want: Option<&Shown>) -> Option<Deed> {
+pub(crate) fn deed(record: Option<&Record>, want: Option<&Shown>) -> Option<Deed> {
     match (record.map(|record| &record.shown), want) {
         (None, None) => None,
         (Some(_), None) => Some(Deed::Remove),

@@ -33,7 +33,10 @@ impl Totals {
     /// These totals after a change of so many files and bytes.
     #[must_use]
     pub fn changed(self, (files, bytes): (i64, i64)) -> Self {
-        Self { files: self.files.saturating_add_signed(files), bytes: self.bytes.saturating_add_signed(bytes) }
+        Self {
+            files: self.files.saturating_add_signed(files),
+            bytes: self.bytes.saturating_add_signed(bytes),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use keystore::{DeviceKey, FolderId, KeyFile, KeyFileFolder};
 use parking_lot::{Mutex, RwLock};
 use protocol::RelPath;
-use protocol::engine::{Command, Event};
+use protocol::engine::Event;
 use tokio::sync::mpsc;
 
 use super::join::{self, Joining};
@@ -324,7 +324,7 @@ impl Control for Folders {
             return Err(ApiError::new(Class::Failed, "NOTHING_TO_REVERT", message)
                 .next("`syncd archive list` shows what was replaced or removed"));
         }
-        folder.event(Event::Command(Command::Revert(path)));
+        folder.revert(path);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ pub mod runner;
 pub mod scan;
 pub mod serve;
 pub mod stage;
+pub mod upkeep;
 pub mod watch;
 
 use std::net::SocketAddr;
@@ -92,21 +93,16 @@ impl Folder {
         let (inputs, receiver) = runner::inputs();
         let hands =
             Hands::new(&secret, &root, root_id, kept.clone(), Arc::clone(&net), inputs.clone(), &settings);
-        let opening = opening.or_else(|| opening_of(&secret, &kept));
-        let identity = identity(&secret, opening.as_ref(), &settings.name);
-        let paused = kept.0.facts().map(|facts| facts.paused).unwrap_or_default();
-        let engine_settings = engine_settings(&settings);
-        let (at_start, engine_kept) = (Arc::clone(&hands), kept.clone());
-        let thread = Runner::start(&name, Arc::clone(&hands), receiver, move |now| {
-            let opened = at_start.open_root();
-            let distrust_records = !fresh && opened.as_ref().is_ok_and(|opened| *opened);
+        let (at_start, engine_kept, engine_secret) = (Arc::clone(&hands), kept.clone(), secret.clone());
+        let make = Box::new(move |now, distrust_records| {
+            let settings = at_start.settings();
+            let opening = opening_of(&engine_secret, &engine_kept).or_else(|| opening.clone());
+            let identity = identity(&engine_secret, opening.as_ref(), &settings.name);
+            let paused = engine_kept.0.facts().map(|facts| facts.paused).unwrap_or_default();
             let start = engine::Start { joined: !created, distrust_records, paused };
-            let mut engine = Engine::new(engine_kept, identity, engine_settings, start, now)?;
-            if let Err(hold) = opened {
-                engine.handle(now, Event::Root(Some(hold)))?;
-            }
-            Ok(engine)
-        })?;
+            Engine::new(engine_kept.clone(), identity, engine_settings(&settings), start, now)
+        });
+        let thread = Runner::start(&name, Arc::clone(&hands), receiver, fresh, make)?;
         let folder = Arc::new(Self {
             name,
             root,
@@ -238,12 +234,25 @@ impl Folder {
     pub async fn approve(&self) {
         let hands = Arc::clone(&self.hands);
         self.ask(move |runner| {
-            if runner.engine.hold().is_some_and(|hold| hold.code == "ROLLBACK_SUSPECTED") {
-                hands.accept_disk();
+            match runner.engine.hold().map(|hold| hold.code) {
+                Some("ROLLBACK_SUSPECTED") => hands.accept_disk(),
+                Some("MASS_DELETE") => hands.accept_empty(),
+                _ => {}
             }
             runner.handle(Event::Command(Command::Approve));
         })
         .await;
+    }
+
+    /// Gives up local changes, or a mass deletion.
+    pub fn revert(&self, path: Option<RelPath>) {
+        let hands = Arc::clone(&self.hands);
+        self.inputs.send(Input::Ask(Box::new(move |runner| {
+            if runner.engine.hold().is_some_and(|hold| hold.code == "MASS_DELETE") {
+                hands.accept_empty();
+            }
+            runner.handle(Event::Command(Command::Revert(path)));
+        })));
     }
 
     /// What is in the archive at or below a path, newest first.
@@ -314,5 +323,6 @@ fn engine_settings(settings: &Settings) -> engine::Settings {
         hold_deletions: settings.hold_deletions,
         revert_local_changes: settings.reader_local_changes == LocalChanges::Revert,
         first_head_wait: FIRST_HEAD_WAIT,
+        ..engine::Settings::default()
     }
 }

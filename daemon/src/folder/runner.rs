@@ -10,17 +10,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keystore::DeviceId;
-use protocol::engine::{Effect, Engine, EngineError, Event, Settings};
+use protocol::engine::{Effect, Engine, EngineError, Event, Scan, Settings};
 use tokio::runtime::Handle;
 
-use super::hands::Hands;
+use super::hands::{Hands, RootNews};
 use super::kept::Kept;
+use super::upkeep::Upkeep;
 use crate::net::Peer;
 
 /// Inputs that may wait; senders on threads block beyond that, which slows them down as it should.
 const WAITING_INPUTS: usize = 1_024;
-/// How often the root is looked at when nothing happens.
-const ROOT_CHECK: Duration = Duration::from_secs(5);
+/// How often the root is looked at, and what else is due.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What a runner is told.
 pub enum Input {
@@ -86,43 +87,67 @@ pub struct Runner {
     pub peers: BTreeMap<DeviceId, Peer>,
     /// Why the loop cannot go on, if so.
     pub failure: Option<String>,
+    pub(super) upkeep: Upkeep,
     started: Instant,
-    root_checked: Instant,
+    kept_up: Instant,
     inputs: Receiver<Input>,
+    make: Box<MakeEngine>,
 }
 
+/// Makes an engine out of what the database has; whether its records are not to be trusted.
+pub type MakeEngine = dyn FnMut(Duration, bool) -> Result<Engine<Kept>, EngineError> + Send;
+
 impl Runner {
-    /// Starts the loop on a thread of its own. `engine` is made there, since its first look at the
-    /// database can take a while.
+    /// Starts the loop on a thread of its own. The engine is made there, since its first look at the
+    /// database can take a while. `fresh`: what is on the disk is as new as the database.
     pub fn start(
         name: &str,
         hands: Arc<Hands>,
         inputs: Receiver<Input>,
-        engine: impl FnOnce(Duration) -> Result<Engine<Kept>, EngineError> + Send + 'static,
+        fresh: bool,
+        mut make: Box<MakeEngine>,
     ) -> std::io::Result<JoinHandle<()>> {
         let runtime = Handle::current();
         std::thread::Builder::new().name(format!("folder {name}").chars().take(15).collect()).spawn(
             move || {
                 let _runtime = runtime.enter();
                 let started = Instant::now();
-                match engine(started.elapsed()) {
-                    Ok(engine) => {
-                        let peers = BTreeMap::new();
-                        let mut runner = Self {
-                            engine,
-                            hands,
-                            peers,
-                            failure: None,
-                            started,
-                            root_checked: started,
-                            inputs,
-                        };
-                        runner.run();
-                    }
-                    Err(error) => tracing::error!(%error, "the folder cannot start"),
+                // The journal is settled before the engine looks at the records.
+                let opened = hands.open_root();
+                let distrust = !fresh && opened.as_ref().is_ok_and(|distrust| *distrust);
+                let engine = match make(started.elapsed(), distrust) {
+                    Ok(engine) => engine,
+                    Err(error) => return tracing::error!(%error, "the folder cannot start"),
+                };
+                let upkeep = Upkeep::new(started);
+                let (peers, failure) = (BTreeMap::new(), None);
+                let mut runner =
+                    Self { engine, hands, peers, failure, upkeep, started, kept_up: started, inputs, make };
+                if let Err(hold) = opened {
+                    runner.on_root(RootNews::Trouble(hold));
                 }
+                runner.run();
             },
         )
+    }
+
+    /// Throws the engine away and begins where the database left off, as at a start.
+    pub(super) fn begin_anew(&mut self, distrust_records: bool) {
+        let now = self.now();
+        match (self.make)(now, distrust_records) {
+            Ok(engine) => {
+                tracing::info!(distrust_records, "the folder begins anew");
+                self.engine = engine;
+                self.failure = None;
+                self.upkeep.failed = None;
+                // What peers have told is forgotten: they tell it again when they join.
+                self.hands.rejoin();
+            }
+            Err(error) => {
+                tracing::error!(%error, "the folder's loop stops");
+                self.failure = Some(error.to_string());
+            }
+        }
     }
 
     fn now(&self) -> Duration {
@@ -133,19 +158,22 @@ impl Runner {
         self.carry_out();
         loop {
             let now = self.now();
-            let wake = self.engine.wake_at(now).map_or(ROOT_CHECK, |at| at.saturating_sub(now));
-            match self.inputs.recv_timeout(wake.min(ROOT_CHECK)) {
+            let wake = self.engine.wake_at(now).filter(|_| self.failure.is_none());
+            let wake = wake.map_or(UPKEEP, |at| at.saturating_sub(now));
+            match self.inputs.recv_timeout(wake.min(UPKEEP)) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(input) => self.take(input),
                 Err(RecvTimeoutError::Timeout) => self.handle(Event::Tick),
             }
-            if self.root_checked.elapsed() >= ROOT_CHECK {
-                self.root_checked = Instant::now();
-                self.hands.check_root();
+            if self.kept_up.elapsed() >= UPKEEP {
+                self.kept_up = Instant::now();
+                self.keep_up();
                 self.hands.rates.measure(&self.peers);
             }
             self.carry_out();
         }
+        // Nobody waits for this loop any more: those who do now are told so.
+        self.inputs = inputs().1;
         self.hands.stop();
     }
 
@@ -202,7 +230,12 @@ impl Runner {
                         peer.close();
                     }
                 }
-                Effect::Scan(what) => self.hands.scan(what),
+                Effect::Scan(what) => {
+                    if what == Scan::Full {
+                        self.upkeep.full_scan(Instant::now());
+                    }
+                    self.hands.scan(what);
+                }
                 Effect::FetchNodes(ticket, peer, ids) => match self.peers.get(&peer) {
                     Some(peer) => self.hands.fetch_nodes(ticket, peer.clone(), ids),
                     None => self.handle(Event::Nodes(ticket, Err(()))),

@@ -96,12 +96,12 @@ impl FolderStore {
         })
     }
 
-    /// Displaced files that are due at `now` (seconds since 1970), by number.
+    /// Some displaced files that are due at `now` (seconds since 1970), by number.
     pub fn displaced_due(&self, now: i64) -> Result<Vec<(i64, Displaced)>> {
         self.shared.connections.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT number, archived, original, stat, due FROM archive_watch
-                 WHERE folder = ?1 AND due <= ?2 ORDER BY due, number",
+                 WHERE folder = ?1 AND due <= ?2 ORDER BY due, number LIMIT 512",
             )?;
             let mut rows = select.query(params![self.number, now])?;
             let mut due = Vec::new();

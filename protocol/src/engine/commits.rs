@@ -1,6 +1,6 @@
 //! From the disk to the state: what scans see is noted and committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
@@ -8,7 +8,8 @@ use super::{
 };
 use crate::commit::{self, Draft, Observation};
 use crate::path::RelPath;
-use crate::render;
+use crate::plan;
+use crate::render::{self, Renderer};
 use crate::state::State;
 use crate::version::Version;
 
@@ -59,7 +60,10 @@ impl Dirty {
     }
 
     pub(super) fn has(&self, path: &RelPath) -> bool {
-        self.everything || self.paths.contains(path)
+        // What is below a path that was noticed may have changed with it.
+        self.everything
+            || self.paths.contains(path)
+            || (!self.paths.is_empty() && path.ancestors().any(|above| self.paths.contains(&above)))
     }
 
     /// When it is time to look.
@@ -162,20 +166,63 @@ impl<S: FolderStore> Engine<S> {
             copies_kept: commit::COPIES,
         };
         let scanned = commit::scan(&folder, observations)?;
+        if !scanned.notes.is_empty() {
+            self.stuck.clear();
+        }
+        let mut open = Vec::new();
         for (path, record) in &scanned.notes {
-            if record.is_none() || self.unapplied.contains_key(path) {
+            if record.is_none() {
+                open.push(path.clone());
+            } else if self.unapplied.contains_key(path) {
                 self.revisit.insert(path.clone());
             }
         }
         for path in &scanned.local_changes {
+            if self.unapplied.get(path).is_none_or(|why| why.reason != Reason::LocalChange) {
+                self.stuck.clear();
+            }
             let reason = Unapplied { reason: Reason::LocalChange, message: String::new() };
             self.set_unapplied(changes, path.clone(), Some(reason));
         }
-        changes.records = scanned.notes;
-        match scanned.commit {
-            Some(draft) => self.commit(draft, changes),
-            None => Ok(Vec::new()),
+        open.extend(changes.records.iter().map(|(path, _)| path.clone()));
+        changes.records.extend(scanned.notes);
+        let nodes = match scanned.commit {
+            Some(draft) => self.commit(draft, changes)?,
+            None => Vec::new(),
+        };
+        self.leave_open(changes, open)?;
+        Ok(nodes)
+    }
+
+    /// Of these paths, those that do not show what the state wants there are looked at with the next
+    /// window, also after a crash: nothing else may lead there, since entries need not differ.
+    pub(super) fn leave_open(
+        &mut self,
+        changes: &mut Changes,
+        paths: impl IntoIterator<Item = RelPath>,
+    ) -> Result<(), EngineError> {
+        let noted: BTreeMap<_, _> = changes.records.iter().map(|(path, record)| (path, record)).collect();
+        let tree = self.tree(self.state.entries);
+        let mut renderer = Renderer::new(&tree, &self.state.context);
+        let mut open = Vec::new();
+        for path in paths {
+            let want = renderer.path(&path)?;
+            let differs = match noted.get(&path) {
+                Some(record) => plan::deed(record.as_ref(), want.as_ref()).is_some(),
+                None => plan::deed(self.store.record(&path)?.as_ref(), want.as_ref()).is_some(),
+            };
+            if differs {
+                open.push(path);
+            }
         }
+        for path in open {
+            if !self.unapplied.contains_key(&path) {
+                let why = Unapplied { reason: Reason::Waiting, message: String::new() };
+                self.set_unapplied(changes, path.clone(), Some(why));
+            }
+            self.revisit.insert(path);
+        }
+        Ok(())
     }
 
     /// Makes a commit: new roots, a new head, durable before anyone hears of it. Answers the new
@@ -199,7 +246,6 @@ impl<S: FolderStore> Engine<S> {
         let (before, after) = (self.tree(old.entries), self.tree(edited.root));
         let affected = render::affected(&before, &after, &context, changed)?;
         let totals = old.totals.changed(render::totals_change(&before, &after, &context, &affected)?);
-        self.revisit.extend(affected);
         self.state = State { context, context_root, entries: edited.root, totals };
         self.applied = applied;
         self.heads = self.sign().into_iter().collect();
@@ -207,6 +253,7 @@ impl<S: FolderStore> Engine<S> {
         changes.saved = Some(self.saved());
         changes.heads = Some(self.heads.clone());
         changes.durable = true;
+        self.leave_open(changes, affected)?;
         self.new_nodes(&edited.written, old.context_root)
     }
 
@@ -220,14 +267,20 @@ impl<S: FolderStore> Engine<S> {
             return Ok(Vec::new());
         }
         let mut nodes = Vec::new();
-        for id in written.iter().chain((old_context != self.state.context_root).then_some(&self.state.context_root)) {
+        for id in
+            written.iter().chain((old_context != self.state.context_root).then_some(&self.state.context_root))
+        {
             nodes.extend(self.store.load(id)?);
         }
         let total: usize = nodes.iter().map(bytes::Bytes::len).sum();
         Ok(if total > crate::message::MAX_PUSHED_BYTES { Vec::new() } else { nodes })
     }
 
-    pub(super) fn on_scan_ended(&mut self, now: Duration, result: Result<(), Hold>) -> Result<(), EngineError> {
+    pub(super) fn on_scan_ended(
+        &mut self,
+        now: Duration,
+        result: Result<(), Hold>,
+    ) -> Result<(), EngineError> {
         let Busy::Scanning { full } = self.busy else { return Ok(()) };
         self.busy = Busy::No;
         if let Err(hold) = result {
@@ -239,9 +292,7 @@ impl<S: FolderStore> Engine<S> {
         }
         let mut changes = Changes::default();
         self.clear_stale_reports(&mut changes);
-        // What waited for somebody to look has been looked at.
-        let waiting = self.unapplied.iter().filter(|(_, why)| why.reason == Reason::Waiting);
-        self.revisit.extend(waiting.map(|(path, _)| path.clone()));
+        self.retry(Reason::Waiting);
         if full {
             self.scanned = true;
             self.trusted = true;
@@ -283,6 +334,7 @@ impl<S: FolderStore> Engine<S> {
             .map(|(path, _)| path.clone())
             .collect();
         for path in stale {
+            self.stuck.clear();
             self.revisit.insert(path.clone());
             self.set_unapplied(changes, path, None);
         }
@@ -322,24 +374,31 @@ impl<S: FolderStore> Engine<S> {
             let gone = observation.seen.is_none() && observation.record.is_some();
             if gone {
                 changes.records.push((observation.path.clone(), None));
-                self.revisit.insert(observation.path.clone());
             }
             !gone
         });
     }
 
     /// The database is treated as lost: no state, no records.
-    pub(super) fn forget_records(&mut self) -> Result<(), EngineError> {
+    pub(super) fn forget_records(&mut self, now: Duration) -> Result<(), EngineError> {
         self.store.forget()?;
         self.state = State::empty(&self.store)?;
         self.applied = self.state.entries;
         self.trusted = false;
         self.heads.clear();
         self.told = None;
-        self.first_head = self.peers.is_empty();
-        self.effects.push_back(Effect::Rejoin);
+        self.complete = None;
+        self.first_head = false;
+        self.first_head_by = Some(now + self.settings.first_head_wait);
+        self.scanned = false;
         self.unapplied.clear();
+        self.stuck.clear();
         self.revisit.clear();
+        self.pulls = Default::default();
+        self.step = Default::default();
+        let forgotten = self.staging.clear();
+        self.forget(forgotten);
+        self.effects.push_back(Effect::Rejoin);
         Ok(())
     }
 }

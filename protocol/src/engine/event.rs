@@ -7,10 +7,10 @@ use keystore::{DeviceId, FolderVerifier};
 
 use crate::commit::Observation;
 use crate::entry::ContentId;
+use crate::message::ChunkWanted;
 use crate::message::Message;
 use crate::path::RelPath;
 use crate::record::{Record, Seen, Shown};
-use crate::message::ChunkWanted;
 use crate::store::NodeId;
 
 /// Names a request until its answer.
@@ -55,6 +55,9 @@ pub enum Event {
     Applied(Vec<(RelPath, Outcome)>),
     /// Answer to [`Effect::Revert`]: at these paths is nothing any more.
     Reverted(Vec<RelPath>),
+    /// Files that had been replaced or removed were written to since, by programs that still had
+    /// them open: edits of their paths. Their bytes are staged as the contents that they hold.
+    Edited(Vec<(RelPath, Seen)>),
     /// The folder has to stop, or may go on.
     Root(Option<Hold>),
     /// What a person asks for.
@@ -157,10 +160,7 @@ pub struct Op {
 impl Op {
     /// The content that the operation takes out of staging.
     pub(super) fn staged(&self) -> Option<ContentId> {
-        match self.source {
-            Source::Staged(content) => Some(content),
-            _ => None,
-        }
+        self.source.staged()
     }
 }
 
@@ -173,6 +173,15 @@ pub enum Source {
     Staged(ContentId),
     /// A path that gives the content up in the same step; it has to show this record.
     Moved(RelPath, Box<Record>),
+}
+
+impl Source {
+    pub(super) fn staged(&self) -> Option<ContentId> {
+        match self {
+            Self::Staged(content) => Some(*content),
+            _ => None,
+        }
+    }
 }
 
 /// What became of an [`Op`].
@@ -213,10 +222,17 @@ pub struct Settings {
     pub revert_local_changes: bool,
     /// How long a joined folder waits for a first head before it commits what it found.
     pub first_head_wait: Duration,
+    /// Most differing entries that are worked off at once: some seconds of work, some MiB of memory.
+    pub window: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { hold_deletions: 30, revert_local_changes: false, first_head_wait: Duration::from_secs(30) }
+        Self {
+            hold_deletions: 30,
+            revert_local_changes: false,
+            first_head_wait: Duration::from_secs(30),
+            window: 4_096,
+        }
     }
 }

@@ -116,8 +116,9 @@ impl NodeFetch {
     pub(super) fn is_stuck(&self, peers: &[DeviceId]) -> bool {
         self.asked.is_empty()
             && !self.waiting.is_empty()
-            && self.waiting.iter().all(|id| {
-                self.refused.get(id).is_some_and(|by| peers.iter().all(|peer| by.contains(peer)))
-            })
+            && self
+                .waiting
+                .iter()
+                .all(|id| self.refused.get(id).is_some_and(|by| peers.iter().all(|peer| by.contains(peer))))
     }
 }

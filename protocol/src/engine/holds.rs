@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Busy, Changes, Command, Effect, Engine, EngineError, FolderStore, Hold};
+use super::{Busy, Changes, Command, Effect, Engine, EngineError, FolderStore, Hold, Reason};
 use crate::commit::{Draft, Observation};
 use crate::entry::{Content, Entry};
 use crate::path::RelPath;
@@ -37,8 +37,10 @@ impl Guard {
         }
         let recent: u64 = self.recent.iter().map(|(_, count)| count).sum();
         let limit = FREE.max((files + recent) * u64::from(percent) / 100);
-        let approved = if here { self.approved_here } else { std::mem::take(&mut self.approved_arrivals) };
-        if approved || count == 0 {
+        if count == 0 {
+            return false;
+        }
+        if if here { self.approved_here } else { std::mem::take(&mut self.approved_arrivals) } {
             return false;
         }
         let refuses = percent != 0 && recent + count > limit;
@@ -56,11 +58,6 @@ impl Guard {
     pub(super) fn settle_scan(&mut self) {
         self.approved_here = false;
     }
-}
-
-/// Whether the hold goes away by itself when the disk is looked at again.
-pub(super) fn is_lifted_by_scan(hold: &Hold) -> bool {
-    hold.code == "NO_SPACE"
 }
 
 /// Whether a record is of something whose deletion counts.
@@ -109,7 +106,9 @@ impl<S: FolderStore> Engine<S> {
         };
         self.hold = Some(Hold {
             code: MASS_DELETE,
-            message: format!("{count} of {files} files {what}; nothing more is sent or applied until you decide: {undo}"),
+            message: format!(
+                "{count} of {files} files {what}; nothing more is sent or applied until you decide: {undo}"
+            ),
         });
     }
 
@@ -134,7 +133,7 @@ impl<S: FolderStore> Engine<S> {
             Command::Approve => {
                 if let Some(hold) = self.hold.take() {
                     if hold.code == "ROLLBACK_SUSPECTED" {
-                        self.forget_records()?;
+                        self.forget_records(now)?;
                     }
                     self.guard.approve();
                     self.dirty.add(now, super::Noticed::Everything);
@@ -159,12 +158,10 @@ impl<S: FolderStore> Engine<S> {
         let mut changes = Changes::default();
         for group in self.groups_of_differences() {
             let (path, edits, removed) = group?;
-            let (None, Some(old)) = (edits.iter().find_map(|(_, entry)| entry.as_ref()), removed) else { continue };
+            let (None, Some(old)) = (edits.iter().find_map(|(_, entry)| entry.as_ref()), removed) else {
+                continue;
+            };
             let entry = Entry { path: path.clone(), version, found: false, ..old };
-            if let Some(mut record) = self.store.record(&path)? {
-                record.shown.entries = vec![entry.key()];
-                changes.records.push((path, Some(record)));
-            }
             put.push(entry);
         }
         if put.is_empty() {
@@ -191,8 +188,10 @@ impl<S: FolderStore> Engine<S> {
         for path in paths {
             self.set_unapplied(&mut changes, path.clone(), None);
             changes.records.push((path.clone(), None));
-            self.revisit.insert(path.clone());
         }
+        self.leave_open(&mut changes, paths.iter().cloned())?;
+        self.stuck.clear();
+        self.retry(Reason::Waiting);
         self.store.keep(&changes)?;
         Ok(())
     }

@@ -26,7 +26,7 @@ use keystore::{Capability, DeviceId, FolderId, FolderVerifier, HeadSigner};
 
 use crate::context::{Context, Label};
 use crate::head::SignedHead;
-use crate::message::Message;
+use crate::message::{MAX_HEADS, Message};
 use crate::path::RelPath;
 use crate::state::{State, Totals};
 use crate::store::{NodeId, StoreError};
@@ -95,8 +95,8 @@ pub enum Activity {
 /// A peer, as the engine sees it.
 #[derive(Debug, Clone)]
 struct Peer {
-    /// The entries and context of the newest head that it has told us.
-    head: Option<(NodeId, NodeId)>,
+    /// The entries and contexts of the heads that it has told us last.
+    heads: Vec<(NodeId, NodeId)>,
     /// The entries root that it has all content of.
     complete: Option<NodeId>,
     /// The head that we last told it.
@@ -135,10 +135,14 @@ pub struct Engine<S> {
     /// Everything has been looked at since the start.
     scanned: bool,
     dirty: commits::Dirty,
+    /// What peers have told a reader before it knew the verifying key.
+    unopened: BTreeMap<DeviceId, Vec<SignedHead>>,
     pulls: pulls::Pulls,
     step: steps::Step,
     staging: staging::Staging,
     unapplied: BTreeMap<RelPath, Unapplied>,
+    /// Waiting paths at which the disk was not as expected: tried again when something has changed.
+    stuck: BTreeSet<RelPath>,
     /// Paths whose rendering may differ from their record, beside what `applied` and the state
     /// differ in.
     revisit: BTreeSet<RelPath>,
@@ -205,11 +209,13 @@ impl<S: FolderStore> Engine<S> {
             first_head,
             scanned: false,
             dirty: commits::Dirty::everything(now),
+            unopened: BTreeMap::new(),
             pulls: pulls::Pulls::default(),
             step: steps::Step::default(),
             staging: staging::Staging::default(),
             revisit: unapplied.keys().cloned().collect(),
             unapplied,
+            stuck: BTreeSet::new(),
             scanning: Scan::Full,
             reported: BTreeSet::new(),
             reverting: false,
@@ -232,7 +238,7 @@ impl<S: FolderStore> Engine<S> {
             Event::ScanEnded(result) => self.on_scan_ended(now, result)?,
             Event::Joined(peer) => self.on_joined(peer),
             Event::Left(peer) => self.on_left(peer),
-            Event::Opened(verifier) => self.on_opened(verifier),
+            Event::Opened(verifier) => self.on_opened(verifier)?,
             Event::Message(peer, message) => self.on_message(peer, message)?,
             Event::Nodes(ticket, answer) => self.on_nodes(ticket, answer)?,
             Event::Prepared(prepared) => self.on_prepared(prepared)?,
@@ -242,6 +248,7 @@ impl<S: FolderStore> Engine<S> {
             Event::FetchEnded(ticket) => self.on_fetch_ended(now, ticket),
             Event::Applied(outcomes) => self.on_applied(now, outcomes)?,
             Event::Reverted(paths) => self.on_reverted(&paths)?,
+            Event::Edited(edits) => self.on_edited(edits)?,
             Event::Root(hold) => self.on_root(now, hold),
             Event::Command(command) => self.on_command(now, command)?,
             Event::Tick => {}
@@ -254,9 +261,13 @@ impl<S: FolderStore> Engine<S> {
     fn advance(&mut self, now: Duration) -> Result<(), EngineError> {
         self.advance_scan(now)?;
         self.advance_revert();
-        self.advance_pulls()?;
+        self.advance_pulls(now)?;
+        self.judge_peers();
         self.advance_step(now)?;
-        self.advance_fetch(now);
+        if self.advance_fetch(now) {
+            // Something was given up, which may have been all that the step waited for.
+            self.advance_step(now)?;
+        }
         Ok(())
     }
 
@@ -268,19 +279,17 @@ impl<S: FolderStore> Engine<S> {
     /// When to call [`handle`](Self::handle) with [`Event::Tick`] at the latest; `None`: not before
     /// something happens.
     pub fn wake_at(&self, now: Duration) -> Option<Duration> {
+        let is_free = self.busy == Busy::No && !self.is_stopped() && self.first_head_by.is_none();
         [
-            self.first_head_by.filter(|_| self.busy == Busy::No),
-            self.dirty.due().filter(|_| self.busy == Busy::No && self.may_scan_soon()),
-            self.staging.wake_at(now),
-            self.step.retry_at().filter(|_| self.busy == Busy::No),
+            self.first_head_by,
+            self.dirty.due().filter(|_| is_free),
+            self.step.retry_at().filter(|_| is_free && self.scanned),
+            self.pulls.wake_at(),
+            self.staging.wake_at(now).filter(|_| !self.is_stopped()),
         ]
         .into_iter()
         .flatten()
         .min()
-    }
-
-    fn may_scan_soon(&self) -> bool {
-        !self.paused && self.hold.as_ref().is_none_or(holds::is_lifted_by_scan) && self.first_head_by.is_none()
     }
 
     fn tree(&self, root: NodeId) -> Tree<'_, crate::entry::Entry> {
@@ -315,7 +324,8 @@ impl<S: FolderStore> Engine<S> {
             Activity::Paused
         } else if self.hold.is_some() {
             Activity::Held
-        } else if !self.first_head
+        } else if self.first_head_by.is_some()
+            || (!self.first_head && self.told.is_none())
             || !self.scanned
             || self.dirty.is_any()
             || matches!(self.busy, Busy::Scanning { .. })
@@ -330,7 +340,9 @@ impl<S: FolderStore> Engine<S> {
 
     /// Whether something that is known has not been applied, other than what cannot be.
     fn is_behind(&self) -> bool {
-        self.applied != self.state.entries || self.step.is_running() || self.pulls.is_any()
+        self.applied != self.state.entries
+            || self.step.is_running()
+            || self.pulls.is_any()
             || !self.revisit.is_empty()
             || self.unapplied.values().any(|u| u.reason == Reason::NoContent)
     }
@@ -391,6 +403,31 @@ impl<S: FolderStore> Engine<S> {
         &self.store
     }
 
+    /// The roots of all trees and chunk lists that are in use or on their way here, but for those
+    /// that a running scan or apply has made and not told of yet.
+    pub fn roots(&self) -> Vec<NodeId> {
+        let mut roots = vec![self.state.context_root, self.state.entries, self.applied];
+        roots.extend(self.told.into_iter().flat_map(|(entries, context)| [entries, context]));
+        if let Some(verifier) = &self.identity.verifier {
+            let heads = self.heads.iter().filter_map(|head| head.open(verifier, self.identity.folder).ok());
+            roots.extend(heads.flat_map(|head| [head.entries, head.context]));
+        }
+        roots.extend(self.step.roots().into_iter().flatten());
+        roots.extend(self.pulls.roots());
+        roots.extend(self.staging.roots());
+        roots
+    }
+
+    /// Whether a scan or an apply is running.
+    pub fn is_busy(&self) -> bool {
+        self.busy != Busy::No
+    }
+
+    /// Whether nothing is staged, or about to be, for the disk.
+    pub fn wants_nothing_staged(&self) -> bool {
+        self.busy == Busy::No && !self.step.is_running() && self.staging.is_empty()
+    }
+
     /// Whether paths wait to be looked at, or are being looked at.
     pub fn is_scan_due(&self) -> bool {
         !self.scanned || self.dirty.is_any() || matches!(self.busy, Busy::Scanning { .. })
@@ -400,7 +437,7 @@ impl<S: FolderStore> Engine<S> {
 /// Peers.
 impl<S: FolderStore> Engine<S> {
     fn on_joined(&mut self, peer: DeviceId) {
-        self.peers.insert(peer, Peer { head: None, complete: None, told: None });
+        self.peers.insert(peer, Peer { heads: Vec::new(), complete: None, told: None });
         self.staging.add_peer(peer);
         self.tell(peer, &[]);
         if let Some(entries) = self.complete.filter(|complete| *complete == self.state.entries) {
@@ -411,19 +448,38 @@ impl<S: FolderStore> Engine<S> {
 
     /// Somebody may have what nobody had.
     fn retry_without_content(&mut self) {
-        let lacking = self.unapplied.iter().filter(|(_, why)| why.reason == Reason::NoContent);
-        self.revisit.extend(lacking.map(|(path, _)| path.clone()));
+        self.retry(Reason::NoContent);
+    }
+
+    /// Paths that are not applied for this reason are looked at again.
+    fn retry(&mut self, reason: Reason) {
+        let such =
+            self.unapplied.iter().filter(|(path, why)| why.reason == reason && !self.stuck.contains(*path));
+        self.revisit.extend(such.map(|(path, _)| path.clone()));
     }
 
     fn on_left(&mut self, peer: DeviceId) {
         self.peers.remove(&peer);
+        self.unopened.remove(&peer);
         self.pulls.forget_peer(&peer);
         self.staging.remove_peer(&peer);
     }
 
-    fn on_opened(&mut self, verifier: FolderVerifier) {
+    fn on_opened(&mut self, verifier: FolderVerifier) -> Result<(), EngineError> {
         if self.identity.verifier.is_none() {
             self.identity.verifier = Some(verifier);
+        }
+        for (peer, heads) in std::mem::take(&mut self.unopened) {
+            self.on_heads(peer, heads, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Complete peers are asked first; complete is who has all content of just our state.
+    fn judge_peers(&mut self) {
+        let entries = self.state.entries;
+        for (peer, known) in &self.peers {
+            self.staging.set_complete(*peer, known.complete == Some(entries));
         }
     }
 
@@ -438,7 +494,6 @@ impl<S: FolderStore> Engine<S> {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.complete = Some(entries);
                 }
-                self.staging.peer_is_complete(peer);
                 self.retry_without_content();
             }
             Message::Gone { content } => self.staging.forget_source(&peer, &content),
@@ -451,13 +506,13 @@ impl<S: FolderStore> Engine<S> {
     /// before.
     fn tell(&mut self, peer: DeviceId, nodes: &[bytes::Bytes]) {
         let (Some(told), Some(known)) = (self.told, self.peers.get_mut(&peer)) else { return };
-        if known.told == Some(told) || (known.head == Some(told) && self.heads.len() == 1) {
+        if known.told == Some(told) || (known.heads.contains(&told) && self.heads.len() == 1) {
             return;
         }
         known.told = Some(told);
         let message = match (&self.heads[..], nodes.is_empty()) {
             ([head], false) => Message::NewHead { head: head.clone(), nodes: nodes.to_vec() },
-            (heads, _) => Message::Heads { heads: heads.to_vec() },
+            (heads, _) => Message::Heads { heads: heads.iter().take(MAX_HEADS).cloned().collect() },
         };
         self.effects.push_back(Effect::Send(peer, message));
     }
@@ -465,7 +520,8 @@ impl<S: FolderStore> Engine<S> {
     /// Tells all peers, once we have everything that our head shows.
     fn tell_complete(&mut self) {
         let entries = self.state.entries;
-        let lacks = self.unapplied.values().any(|why| why.reason == Reason::NoContent);
+        // What could not be applied is not here either, or nobody knows.
+        let lacks = self.unapplied.values().any(|why| why.reason != Reason::Unsynced);
         if self.told.is_none() || lacks || self.complete == Some(entries) {
             return;
         }

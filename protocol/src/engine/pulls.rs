@@ -5,31 +5,37 @@
 //! context raised. One head is fetched at a time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use keystore::DeviceId;
 
 use super::fetch::NodeFetch;
 use super::{Changes, Effect, Engine, EngineError, FolderStore, Ticket};
+use crate::Entry;
 use crate::context::Context;
+use crate::context::ContextItem;
 use crate::head::{Head, SignedHead};
 use crate::merge::{MergeError, merge};
 use crate::render;
 use crate::state::{State, Totals};
 use crate::store::NodeId;
-use crate::context::ContextItem;
 use crate::tree::{ItemNodes, Pull, PullError};
-use crate::Entry;
 
 /// Heads that wait to be fetched, for all peers together; beyond that the oldest is dropped (its
 /// peer tells it again when it joins again, or has a newer one).
 const MAX_WAITING: usize = 64;
+/// A head that nobody could send all nodes of is tried again after this.
+const PARKED: Duration = Duration::from_secs(5);
 
 /// Heads on their way.
 #[derive(Default)]
 pub(super) struct Pulls {
     waiting: VecDeque<Wanted>,
     active: Option<Active>,
+    /// Nobody could send all nodes of these.
+    parked: Vec<Wanted>,
+    parked_until: Option<Duration>,
 }
 
 struct Wanted {
@@ -54,14 +60,31 @@ enum Phase {
 
 impl Pulls {
     pub(super) fn is_any(&self) -> bool {
-        self.active.is_some() || !self.waiting.is_empty()
+        self.active.is_some() || !self.waiting.is_empty() || !self.parked.is_empty()
     }
 
-    pub(super) fn forget_peer(&mut self, peer: &DeviceId) {
-        for wanted in &mut self.waiting {
+    pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
+        let wanted =
+            self.waiting.iter().chain(&self.parked).chain(self.active.as_ref().map(|active| &active.wanted));
+        wanted.flat_map(|wanted| [wanted.head.context, wanted.head.entries])
+    }
+
+    /// When parked heads are tried again.
+    pub(super) fn wake_at(&self) -> Option<Duration> {
+        self.parked_until.filter(|_| !self.parked.is_empty())
+    }
+
+    /// Heads that only this peer has told are not fetched any more, unless one is under way.
+    fn supersede(&mut self, peer: &DeviceId) {
+        for wanted in self.waiting.iter_mut().chain(&mut self.parked) {
             wanted.peers.remove(peer);
         }
         self.waiting.retain(|wanted| !wanted.peers.is_empty());
+        self.parked.retain(|wanted| !wanted.peers.is_empty());
+    }
+
+    pub(super) fn forget_peer(&mut self, peer: &DeviceId) {
+        self.supersede(peer);
         if let Some(active) = &mut self.active {
             active.wanted.peers.remove(peer);
             active.fetch.forget_peer(peer);
@@ -94,23 +117,44 @@ impl<S: FolderStore> Engine<S> {
         heads: Vec<SignedHead>,
         nodes: Vec<Bytes>,
     ) -> Result<(), EngineError> {
-        let Some(verifier) = &self.identity.verifier else { return Ok(()) };
+        let Some(verifier) = self.identity.verifier.clone() else {
+            // Told again to ourselves when a peer has told us the key.
+            self.unopened.insert(peer, heads);
+            return Ok(());
+        };
+        // Whoever tells news has nothing to add to what it told before.
+        self.pulls.supersede(&peer);
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.heads.clear();
+        }
         let pushed: BTreeMap<_, _> = nodes.into_iter().map(|bytes| (NodeId::of(&bytes), bytes)).collect();
         for signed in heads {
-            let Ok(head) = signed.open(verifier, self.identity.folder) else {
+            let Ok(head) = signed.open(&verifier, self.identity.folder) else {
                 self.effects.push_back(Effect::Drop(peer, "it sent a head that nobody with the key signed"));
                 return Ok(());
             };
             let roots = (head.entries, head.context);
             if let Some(known) = self.peers.get_mut(&peer) {
-                known.head = Some(roots);
+                known.heads.push(roots);
             }
-            if roots != (self.state.entries, self.state.context_root) || !self.first_head {
+            if roots == (self.state.entries, self.state.context_root) && self.first_head {
+                self.adopt(signed)?;
+            } else {
                 let peers = BTreeSet::from([peer]);
                 self.pulls.want(Wanted { signed, head, peers, pushed: pushed.clone() });
             }
         }
-        self.advance_pulls()
+        Ok(())
+    }
+
+    /// A reader that has several heads is told one that vouches for all of them.
+    fn adopt(&mut self, signed: SignedHead) -> Result<(), EngineError> {
+        if !self.is_writer() && self.heads.len() > 1 {
+            self.heads = vec![signed];
+            let changes = Changes { heads: Some(self.heads.clone()), ..Changes::default() };
+            self.store.keep(&changes)?;
+        }
+        Ok(())
     }
 
     pub(super) fn on_nodes(
@@ -142,7 +186,11 @@ impl<S: FolderStore> Engine<S> {
         Ok(())
     }
 
-    pub(super) fn advance_pulls(&mut self) -> Result<(), EngineError> {
+    pub(super) fn advance_pulls(&mut self, now: Duration) -> Result<(), EngineError> {
+        if self.pulls.wake_at().is_some_and(|at| now >= at) {
+            self.pulls.waiting.extend(std::mem::take(&mut self.pulls.parked));
+            self.pulls.parked_until = None;
+        }
         while let Some(mut active) = self.pulls.active.take().or_else(|| self.pulls.start_next()) {
             match active.request(&self.store) {
                 Err(error) => {
@@ -151,8 +199,10 @@ impl<S: FolderStore> Engine<S> {
                     continue;
                 }
                 Ok(false) => {
-                    self.ask(active);
-                    return Ok(());
+                    if self.ask(now, active) {
+                        return Ok(());
+                    }
+                    continue;
                 }
                 Ok(true) => {}
             }
@@ -163,7 +213,8 @@ impl<S: FolderStore> Engine<S> {
         Ok(())
     }
 
-    fn ask(&mut self, mut active: Active) {
+    /// Asks for what is wanted; whether somebody can be asked.
+    fn ask(&mut self, now: Duration, mut active: Active) -> bool {
         let peers: Vec<_> = active.wanted.peers.iter().copied().collect();
         let tickets = &mut self.tickets;
         while let Some((ticket, peer, ids)) = active.fetch.poll(&peers, || {
@@ -173,9 +224,18 @@ impl<S: FolderStore> Engine<S> {
             self.effects.push_back(Effect::FetchNodes(ticket, peer, ids));
         }
         if active.fetch.is_stuck(&peers) {
-            return;
+            // A request failed, or the head is old news: it is tried again unless newer ones come.
+            let roots = (active.wanted.head.entries, active.wanted.head.context);
+            let stands_by = |peer: &DeviceId| self.peers.get(peer).is_some_and(|p| p.heads.contains(&roots));
+            active.wanted.peers.retain(stands_by);
+            if !active.wanted.peers.is_empty() {
+                self.pulls.parked.push(active.wanted);
+                self.pulls.parked_until.get_or_insert(now + PARKED);
+            }
+            return false;
         }
         self.pulls.active = Some(active);
+        true
     }
 
     /// All nodes of a phase are here.
@@ -315,7 +375,11 @@ impl<S: FolderStore> Engine<S> {
 
     /// Tells everyone our new head; who knew the head before gets the nodes that are new.
     pub(super) fn announce(&mut self, before: Option<(NodeId, NodeId)>, nodes: &[Bytes]) {
-        let peers: Vec<_> = self.peers.iter().map(|(id, peer)| (*id, peer.head == before || peer.told == before)).collect();
+        let peers = self.peers.iter().map(|(id, peer)| {
+            let knows = before.is_some_and(|before| peer.heads.contains(&before)) || peer.told == before;
+            (*id, knows)
+        });
+        let peers: Vec<_> = peers.collect();
         for (peer, knows_before) in peers {
             self.tell(peer, if knows_before { nodes } else { &[] });
         }

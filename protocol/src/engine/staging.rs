@@ -4,7 +4,7 @@
 //! then [`Effect::Prepare`] (reuse what is here), then the scheduler, then it is ready. A content
 //! that nobody can serve for [`PATIENCE`] is given up, so that one file holds up nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +31,10 @@ pub(super) struct Staging {
     requests: BTreeMap<Ticket, (RequestId, DeviceId)>,
     peers: BTreeMap<DeviceId, PeerKey>,
     last_key: u64,
+    /// Peers of which the scheduler knows that they have everything.
+    complete: BTreeSet<PeerKey>,
+    /// Users' edits that came out when their path was replaced: here and nowhere else.
+    displaced: BTreeSet<ContentId>,
     /// Since when chunk lists have had nobody who serves them.
     stuck_since: Option<Duration>,
 }
@@ -69,6 +73,8 @@ impl Default for Staging {
             requests: BTreeMap::new(),
             peers: BTreeMap::new(),
             last_key: 0,
+            complete: BTreeSet::new(),
+            displaced: BTreeSet::new(),
             stuck_since: None,
         }
     }
@@ -91,11 +97,39 @@ impl Staging {
         self.contents.contains_key(content)
     }
 
+    /// Whether nothing is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
+    /// What are chunk lists of wanted contents, or would be if these were long.
+    pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
+        self.contents.keys().map(|content| NodeId(content.0))
+    }
+
     /// These have been taken out of staging; whoever wants them again prepares them again.
     pub(super) fn take(&mut self, contents: &[ContentId]) {
         for content in contents {
             self.contents.remove(content);
+            self.scheduler.forget(*content);
         }
+    }
+
+    /// A user's edit is staged as this content, and nowhere else.
+    pub(super) fn keep_displaced(&mut self, content: ContentId) {
+        self.displaced.insert(content);
+    }
+
+    /// A content is shown somewhere.
+    pub(super) fn is_shown(&mut self, content: &ContentId) {
+        self.displaced.remove(content);
+    }
+
+    /// Forgets what is none of `wanted`; answers what that was.
+    pub(super) fn retain(&mut self, wanted: &BTreeSet<ContentId>) -> Vec<ContentId> {
+        let others: Vec<_> = self.contents.keys().filter(|id| !wanted.contains(id)).copied().collect();
+        self.take(&others);
+        others
     }
 
     /// Whether every content is ready or has failed.
@@ -144,13 +178,22 @@ impl Staging {
         self.lists.forget_peer(peer);
         if let Some(key) = self.peers.remove(peer) {
             self.scheduler.remove_peer(key);
+            self.complete.remove(&key);
         }
         self.requests.retain(|_, (_, asked)| asked != peer);
     }
 
-    pub(super) fn peer_is_complete(&mut self, peer: DeviceId) {
-        if let Some(key) = self.peers.get(&peer) {
-            self.scheduler.set_availability(*key, Availability::Everything);
+    /// Whether a peer has all content of our state.
+    pub(super) fn set_complete(&mut self, peer: DeviceId, is_complete: bool) {
+        let Some(key) = self.peers.get(&peer) else { return };
+        if is_complete != self.complete.contains(key) {
+            let availability = if is_complete { Availability::Everything } else { Availability::Perhaps };
+            self.scheduler.set_availability(*key, availability);
+            if is_complete {
+                self.complete.insert(*key)
+            } else {
+                self.complete.remove(key)
+            };
         }
     }
 
@@ -162,7 +205,7 @@ impl Staging {
 
     pub(super) fn wake_at(&self, now: Duration) -> Option<Duration> {
         let lists = self.stuck_since.map(|since| since + PATIENCE);
-        [lists, self.scheduler.poll_timeout(now)].into_iter().flatten().min()
+        [lists, self.scheduler.poll_timeout(now), self.scheduler.unservable_at()].into_iter().flatten().min()
     }
 
     /// Who a peer of the scheduler is.
@@ -184,7 +227,7 @@ impl Staging {
         }
     }
 
-    fn fail_lists(&mut self) {
+    fn fail_lists(&mut self) -> bool {
         for content in self.contents.values_mut() {
             if matches!(content.progress, Progress::List(_)) {
                 content.progress = Progress::Failed(Failure::Nobody);
@@ -192,13 +235,25 @@ impl Staging {
         }
         self.lists = NodeFetch::default();
         self.stuck_since = None;
+        true
     }
 }
 
 impl<S: FolderStore> Engine<S> {
-    /// Asks for what the contents of the step need next.
-    pub(super) fn advance_fetch(&mut self, now: Duration) {
-        self.fetch_lists(now);
+    /// Nobody waits for these any more, unless they are all that is left of a user's edit.
+    pub(super) fn forget(&mut self, mut contents: Vec<ContentId>) {
+        contents.retain(|content| !self.staging.displaced.contains(content));
+        if !contents.is_empty() {
+            self.effects.push_back(Effect::Forget(contents));
+        }
+    }
+
+    /// Asks for what the contents of the step need next. Whether any of them was given up.
+    pub(super) fn advance_fetch(&mut self, now: Duration) -> bool {
+        if self.is_stopped() {
+            return false;
+        }
+        let mut any_failed = self.fetch_lists(now);
         let late = self.staging.scheduler.handle_timeout(now);
         self.staging.requests.retain(|_, (request, _)| !late.contains(request));
         while let Some(assignment) = self.staging.scheduler.poll_request(now) {
@@ -209,10 +264,10 @@ impl<S: FolderStore> Engine<S> {
         }
         for content in self.staging.scheduler.unservable(now) {
             self.staging.scheduler.forget(content);
-            if let Some(content) = self.staging.contents.get_mut(&content) {
-                content.progress = Progress::Failed(Failure::Nobody);
-            }
+            self.fail(&content, Failure::Nobody);
+            any_failed = true;
         }
+        any_failed
     }
 
     /// Contents whose chunk list is here are prepared; nodes of the others are asked for.
@@ -259,7 +314,7 @@ impl<S: FolderStore> Engine<S> {
         }
     }
 
-    fn fetch_lists(&mut self, now: Duration) {
+    fn fetch_lists(&mut self, now: Duration) -> bool {
         let peers: Vec<_> = self.staging.peers.keys().copied().collect();
         let tickets = &mut self.tickets;
         while let Some((ticket, peer, ids)) = self.staging.lists.poll(&peers, || {
@@ -270,9 +325,9 @@ impl<S: FolderStore> Engine<S> {
         }
         if !self.staging.lists.is_stuck(&peers) {
             self.staging.stuck_since = None;
-        } else if now >= *self.staging.stuck_since.get_or_insert(now) + PATIENCE {
-            self.staging.fail_lists();
+            return false;
         }
+        now >= *self.staging.stuck_since.get_or_insert(now) + PATIENCE && self.staging.fail_lists()
     }
 
     /// Nodes of chunk lists. A node can belong to several lists, so each pull is offered it.
@@ -314,8 +369,13 @@ impl<S: FolderStore> Engine<S> {
                         missing.iter().map(|chunk| (chunk.number, chunk.len)).collect();
                     let chunks = missing.iter().map(|(number, len)| (*number, *len));
                     // Small ones first: they are many, and each is a whole file.
-                    self.staging.scheduler.want(content, known.wish.size, chunks, known.wish.size);
-                    Progress::Fetching(missing)
+                    if self.staging.scheduler.want(content, known.wish.size, chunks, known.wish.size) {
+                        Progress::Fetching(missing)
+                    } else {
+                        Progress::Failed(Failure::Disk(
+                            "it has more parts than can be fetched at once".into(),
+                        ))
+                    }
                 }
             };
         }
@@ -323,11 +383,10 @@ impl<S: FolderStore> Engine<S> {
     }
 
     pub(super) fn on_arrived(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
-        let request = self.staging.request(ticket);
+        // Also what comes after its request was given up is here: it must not be asked for again.
+        let request = self.staging.request(ticket).unwrap_or(RequestId(0));
         for chunk in chunks {
-            if let Some(request) = request {
-                self.staging.scheduler.handle_arrived(now, request, *chunk);
-            }
+            self.staging.scheduler.handle_arrived(now, request, *chunk);
             self.staging.done(chunk);
         }
     }

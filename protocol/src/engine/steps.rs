@@ -6,7 +6,7 @@
 //! next window begins behind it, also after a crash. Paths that could not be applied are kept aside
 //! and hold up nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
 use super::staging::{Failure, Staging};
@@ -20,19 +20,15 @@ use crate::entry::{Content, ContentId, Entry};
 use crate::path::RelPath;
 use crate::plan::{self, Change, Deed, View};
 use crate::record::{Record, Seen, Shown};
-use crate::render::{self, Renderer};
+use crate::render::{self, Entries, Renderer};
 use crate::store::NodeId;
 use crate::tree::Difference;
 use crate::version::Version;
 
-/// Differing entries in a window: some seconds of work, some MiB of memory.
-const WINDOW: usize = 4_096;
 /// Bytes of new content in a window, unless one file alone is larger.
 const WINDOW_BYTES: u64 = 512 << 20;
 /// Paths that could not be applied are tried again this often.
 const RETRY: Duration = Duration::from_secs(30);
-/// So often a path that is not what its record says is looked at again at once.
-const TRIES: u32 = 5;
 /// How many paths are asked for, to find one that gives a content up.
 const MOVE_CANDIDATES: usize = 4;
 
@@ -44,12 +40,14 @@ pub(super) struct Step {
     counted: Option<NodeId>,
     /// The state of which only removals are left.
     removals_only: Option<NodeId>,
+    /// Something is removed, which may be a rename.
+    has_removals: bool,
+    /// Deletions that were let through and are still to be made.
+    let_through: u64,
     need_files: u64,
     need_bytes: u64,
     tried_at: Option<Duration>,
     has_failed: bool,
-    /// How often a path was not what its record says, since it last was.
-    touched: BTreeMap<RelPath, u32>,
 }
 
 /// Changes that are made together.
@@ -62,13 +60,22 @@ struct Window {
     /// Records that change without the disk.
     records: Vec<(RelPath, Option<Record>)>,
     waiting: Vec<RelPath>,
-    /// Contents that the operations take out of staging.
-    staged: Vec<ContentId>,
+    /// Paths that show what they should.
+    settled: Vec<RelPath>,
+    /// What the operations under way take: by path, the content out of staging, or the path that
+    /// gives it up.
+    sources: BTreeMap<RelPath, Source>,
+    /// Paths whose removal counts as a deletion.
+    deletes: BTreeSet<RelPath>,
 }
 
 impl Step {
     pub(super) fn is_running(&self) -> bool {
         self.window.is_some()
+    }
+
+    pub(super) fn roots(&self) -> Option<[NodeId; 2]> {
+        self.window.as_ref().map(|window| [window.roots.0, window.roots.1])
     }
 
     pub(super) fn retry_at(&self) -> Option<Duration> {
@@ -87,7 +94,6 @@ struct Differences {
     bytes: u64,
     removals: Edits,
     more: bool,
-    has_removals: bool,
 }
 
 impl<S: FolderStore> Engine<S> {
@@ -100,11 +106,19 @@ impl<S: FolderStore> Engine<S> {
         }
         if self.step.retry_at().is_some_and(|at| now >= at) {
             self.step.has_failed = false;
-            self.revisit.extend(self.unapplied.keys().cloned());
+            self.stuck.clear();
+            self.retry(Reason::NoContent);
+            self.retry(Reason::Problem);
+            self.retry(Reason::Waiting);
         }
         loop {
             let roots = (self.state.entries, self.applied);
-            if self.step.window.as_ref().is_some_and(|window| window.roots == roots && self.revisit.is_empty()) {
+            if self
+                .step
+                .window
+                .as_ref()
+                .is_some_and(|window| window.roots == roots && self.revisit.is_empty())
+            {
                 break;
             }
             if roots.0 == roots.1 && self.revisit.is_empty() {
@@ -120,8 +134,9 @@ impl<S: FolderStore> Engine<S> {
             }
             self.close_window(now, Vec::new())?;
         }
-        if self.staging.is_settled() {
-            self.start_apply(now)?;
+        if self.staging.is_settled() && !self.start_apply()? {
+            self.close_window(now, Vec::new())?;
+            return self.advance_step(now);
         }
         Ok(())
     }
@@ -129,11 +144,11 @@ impl<S: FolderStore> Engine<S> {
     fn end_step(&mut self) {
         if self.step.counted.take().is_some() || self.step.window.is_some() {
             self.step.window = None;
+            self.step.removals_only = None;
+            self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();
-            if !forgotten.is_empty() {
-                self.effects.push_back(Effect::Forget(forgotten));
-            }
+            self.forget(forgotten);
         }
         self.tell_complete();
     }
@@ -143,12 +158,13 @@ impl<S: FolderStore> Engine<S> {
         if self.step.counted == Some(self.state.entries) {
             return Ok(true);
         }
-        let (mut files, mut bytes) = (0, 0);
+        let (mut files, mut bytes, mut has_removals) = (0, 0, false);
         let mut gone = Vec::new();
         let mut come = BTreeSet::new();
         for group in self.groups_of_differences() {
             let (_, edits, removed) = group?;
             let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
+            has_removals |= put.is_none();
             let content = put.or(removed.as_ref()).map(|entry| entry.content.clone());
             let Some(content) = content.filter(|content| !content.is_directory()) else { continue };
             files += 1;
@@ -161,11 +177,16 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         gone.retain(|content| !come.contains(content));
-        let known = self.state.totals.files + gone.len() as u64;
-        if self.guard.refuses(now, gone.len() as u64, known, self.settings.hold_deletions, false) {
-            self.hold_deletions(gone.len() as u64, known, false);
+        let gone = gone.len() as u64;
+        let known = self.state.totals.files + gone;
+        // What was let through for an earlier state, and is not made yet, has been counted.
+        let new = gone.saturating_sub(self.step.let_through);
+        if self.guard.refuses(now, new, known, self.settings.hold_deletions, false) {
+            self.hold_deletions(gone, known, false);
             return Ok(false);
         }
+        self.step.let_through = gone;
+        self.step.has_removals = has_removals;
         self.step.counted = Some(self.state.entries);
         (self.step.need_files, self.step.need_bytes) = (files, bytes);
         Ok(true)
@@ -210,8 +231,7 @@ impl<S: FolderStore> Engine<S> {
                 found.bytes += entry.content.size_bytes();
                 found.edits.extend(edits);
             } else {
-                found.has_removals = true;
-                if found.removals.len() < WINDOW {
+                if found.removals.len() < self.settings.window {
                     found.removals.extend(edits);
                 } else if removals_only {
                     found.more = true;
@@ -220,7 +240,7 @@ impl<S: FolderStore> Engine<S> {
                     found.more = true;
                 }
             }
-            if found.edits.len() >= WINDOW || found.bytes >= WINDOW_BYTES {
+            if found.edits.len() >= self.settings.window || found.bytes >= WINDOW_BYTES {
                 found.more = true;
                 break;
             }
@@ -243,28 +263,61 @@ impl<S: FolderStore> Engine<S> {
         let changed = found.edits.iter().map(|(key, _)| key.path.clone());
         let mut paths = render::affected(&old, &new, context, changed)?;
         paths.extend(self.revisit.iter().cloned());
-        paths.extend(self.unapplied.iter().filter(|(_, u)| u.reason == Reason::Waiting).map(|(p, _)| p.clone()));
+        let waits = |(path, why): &(&RelPath, &Unapplied)| {
+            why.reason == Reason::Waiting && !self.stuck.contains(*path)
+        };
+        paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
         let mut renderer = Renderer::new(&new, context);
         let mut wants = BTreeMap::new();
         for path in paths {
             let want = renderer.path(&path)?;
             wants.insert(path, want);
         }
-        let movers = if found.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
-        for (path, record) in movers.values() {
+        let blocked = self.blocked(&mut wants)?;
+        let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
+        // Whole groups only: of a conflict dealt with by halves, nothing would lead to its copies.
+        let moved: BTreeSet<_> = movers
+            .values()
+            .flat_map(|(_, record)| &record.shown.entries)
+            .map(|key| key.path.clone())
+            .collect();
+        for path in &moved {
+            let (before, after) = (old.at(path)?, new.at(path)?);
+            let gone = before.iter().filter(|entry| !after.contains(entry));
+            found.edits.extend(gone.map(|entry| (entry.key(), None)));
+            found.edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
+        }
+        for path in render::affected(&old, &new, context, moved)? {
+            if !wants.contains_key(&path) {
+                let want = renderer.path(&path)?;
+                wants.insert(path, want);
+            }
+        }
+        for (path, _) in movers.values() {
             wants.insert(path.clone(), None);
-            found.edits.extend(record.shown.entries.iter().map(|key| (key.clone(), None)));
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
         let is_touched = |path: &RelPath| self.is_touched(path);
         let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
+        let looked_at: Vec<_> = wants.keys().cloned().collect();
         let plan = plan::plan(&view, wants, &|_| false)?;
-        let mut window =
-            Window { roots, edits: found.edits, ops: Vec::new(), records: Vec::new(), waiting: Vec::new(), staged: Vec::new() };
-        window.waiting = plan.waiting.into_iter().map(|(path, _)| path).collect();
+        let mut window = Window {
+            roots,
+            edits: found.edits,
+            ops: Vec::new(),
+            records: Vec::new(),
+            waiting: plan.waiting.into_iter().map(|(path, _)| path).chain(blocked).collect(),
+            settled: Vec::new(),
+            sources: BTreeMap::new(),
+            deletes: BTreeSet::new(),
+        };
         window.add(plan.passes);
+        window.settle(looked_at);
         self.revisit.clear();
+        let wanted = window.ops.iter().filter_map(Op::staged).collect();
+        let forgotten = self.staging.retain(&wanted);
+        self.forget(forgotten);
         self.want_contents(&window)?;
         self.step.window = Some(window);
         Ok(())
@@ -278,6 +331,27 @@ impl<S: FolderStore> Engine<S> {
         }
         let is_directory = |record: Record| record.shown.content.is_directory();
         self.dirty.has(path) && !self.store.record(path).is_ok_and(|found| found.is_some_and(is_directory))
+    }
+
+    /// Directories that shall go, but hold a reader's own changes: of these there may be no records.
+    fn blocked(&self, wants: &mut BTreeMap<RelPath, Option<Shown>>) -> Result<Vec<RelPath>, EngineError> {
+        if self.is_writer() {
+            return Ok(Vec::new());
+        }
+        let mut blocked = Vec::new();
+        for (path, want) in &*wants {
+            let stays = want.as_ref().is_some_and(|want| want.content.is_directory());
+            let is_directory = |record: Record| record.shown.content.is_directory();
+            let is_local = |(_, why): (&RelPath, &Unapplied)| why.reason == Reason::LocalChange;
+            let mut below = self.unapplied.range((Bound::Excluded(path), Bound::Unbounded));
+            let mut below =
+                std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
+            if !stays && below.any(is_local) && self.store.record(path)?.is_some_and(is_directory) {
+                blocked.push(path.clone());
+            }
+        }
+        blocked.iter().for_each(|path| drop(wants.remove(path)));
+        Ok(blocked)
     }
 
     /// For contents that come to a path: paths that give them up.
@@ -334,22 +408,28 @@ impl<S: FolderStore> Engine<S> {
         self.prepare()
     }
 
-    fn start_apply(&mut self, now: Duration) -> Result<(), EngineError> {
-        let Some(window) = &mut self.step.window else { return Ok(()) };
+    /// All that can be had is here. Whether anything is to be done.
+    fn start_apply(&mut self) -> Result<bool, EngineError> {
+        let Some(window) = &mut self.step.window else { return Ok(true) };
         let mut changes = Changes { durable: true, ..Changes::default() };
         let mut failed = Vec::new();
+        let mut lacking = BTreeSet::new();
         let staging = &self.staging;
         window.ops.retain(|op| {
             let Source::Staged(content) = &op.source else { return true };
             let failure = staging.failure(content);
             if let Some(failure) = &failure {
                 failed.push((op.path.clone(), failure.clone()));
+                lacking.insert(*content);
             }
             failure.is_none()
         });
         let ops = std::mem::take(&mut window.ops);
-        window.staged = ops.iter().filter_map(Op::staged).collect();
         for op in &ops {
+            window.sources.insert(op.path.clone(), op.source.clone());
+            if op.after.is_none() && op.before.as_ref().is_some_and(super::holds::counts) {
+                window.deletes.insert(op.path.clone());
+            }
             changes.journal.push((op.path.clone(), op.after.clone()));
             if let Source::Moved(from, _) = &op.source {
                 changes.journal.push((from.clone(), None));
@@ -363,13 +443,19 @@ impl<S: FolderStore> Engine<S> {
             self.set_unapplied(&mut changes, path, Some(Unapplied { reason, message }));
             self.step.has_failed = true;
         }
+        if !lacking.is_empty() {
+            // Whoever wants them again begins anew.
+            let lacking: Vec<_> = lacking.into_iter().collect();
+            self.staging.take(&lacking);
+            self.forget(lacking);
+        }
         self.store.keep(&changes)?;
         if ops.is_empty() {
-            return self.close_window(now, Vec::new());
+            return Ok(false);
         }
         self.busy = Busy::Applying;
         self.effects.push_back(Effect::Apply(ops));
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn on_applied(
@@ -390,22 +476,45 @@ impl<S: FolderStore> Engine<S> {
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
         let mut edits = Vec::new();
         for path in window.waiting {
-            if self.unapplied.get(&path).is_none_or(|why| why.reason != Reason::LocalChange) {
-                let why = Unapplied { reason: Reason::Waiting, message: String::new() };
-                self.set_unapplied(&mut changes, path, Some(why));
+            let is_reported = |why: &Unapplied| matches!(why.reason, Reason::LocalChange | Reason::Unsynced);
+            if !self.unapplied.get(&path).is_some_and(is_reported) {
+                self.set_waiting(&mut changes, path);
             }
         }
-        self.staging.take(&window.staged);
+        for path in window.settled {
+            if self.unapplied.get(&path).is_some_and(|why| why.reason != Reason::LocalChange) {
+                self.set_unapplied(&mut changes, path, None);
+            }
+        }
         let mut progress = false;
+        let mut left = BTreeSet::new();
         for (path, outcome) in outcomes {
-            progress |= matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
+            let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
+            progress |= done;
+            self.step.let_through -=
+                u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
+            match window.sources.get(&path) {
+                Some(Source::Staged(content)) if !done => drop(left.insert(*content)),
+                Some(Source::Staged(content)) => self.staging.is_shown(content),
+                Some(Source::Moved(from, _)) if done => {
+                    self.set_unapplied(&mut changes, from.clone(), None);
+                    changes.records.push((from.clone(), None));
+                }
+                Some(Source::Moved(from, _)) => self.set_waiting(&mut changes, from.clone()),
+                _ => {}
+            }
             if let Some(edit) = self.on_outcome(now, &mut changes, path, outcome) {
                 edits.push(edit);
             }
         }
+        if !window.sources.is_empty() {
+            let taken: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
+            self.staging.take(&taken);
+            self.forget(left.into_iter().collect());
+        }
         if progress {
-            let waiting = self.unapplied.iter().filter(|(_, why)| why.reason == Reason::Waiting);
-            self.revisit.extend(waiting.map(|(path, _)| path.clone()));
+            self.stuck.clear();
+            self.retry(Reason::Waiting);
         }
         self.applied = self.tree(self.applied).edit(window.edits)?.root;
         changes.saved = Some(self.saved());
@@ -417,11 +526,21 @@ impl<S: FolderStore> Engine<S> {
         self.announce(before, &[]);
         if self.applied == self.state.entries {
             let forgotten = self.staging.clear();
-            if !forgotten.is_empty() {
-                self.effects.push_back(Effect::Forget(forgotten));
-            }
+            self.forget(forgotten);
         }
         Ok(())
+    }
+
+    fn set_waiting(&mut self, changes: &mut Changes, path: RelPath) {
+        let why = Unapplied { reason: Reason::Waiting, message: String::new() };
+        self.set_unapplied(changes, path, Some(why));
+    }
+
+    /// The disk is not as the plan thought: without a change it makes no sense to try again soon.
+    fn get_stuck(&mut self, changes: &mut Changes, path: RelPath) {
+        self.step.has_failed = true;
+        self.stuck.insert(path.clone());
+        self.set_waiting(changes, path);
     }
 
     fn on_outcome(
@@ -434,22 +553,25 @@ impl<S: FolderStore> Engine<S> {
         self.step.need_files = self.step.need_files.saturating_sub(1);
         match outcome {
             Outcome::Done(record) => {
-                self.step.touched.remove(&path);
                 self.set_unapplied(changes, path.clone(), None);
                 changes.records.push((path, record));
                 None
             }
             Outcome::Displaced { record, edit } => {
+                self.set_unapplied(changes, path.clone(), None);
                 changes.records.push((path.clone(), record));
+                if let (true, Content::File { id, .. }) = (self.is_writer(), &edit.content) {
+                    self.staging.keep_displaced(*id);
+                }
                 Some((path, edit))
             }
             Outcome::Touched => {
-                self.on_touched(now, changes, path);
+                self.dirty.add(now, super::Noticed::Paths(vec![path.clone()]));
+                self.get_stuck(changes, path);
                 None
             }
             Outcome::Waits => {
-                let why = Unapplied { reason: Reason::Waiting, message: String::new() };
-                self.set_unapplied(changes, path, Some(why));
+                self.get_stuck(changes, path);
                 None
             }
             Outcome::Problem(message) => {
@@ -460,19 +582,18 @@ impl<S: FolderStore> Engine<S> {
         }
     }
 
-    /// The path is the user's: a scan looks at it, and then it is tried again. If a scan finds
-    /// nothing there, time and again (it is ignored, or cannot be read), the path is a problem.
-    fn on_touched(&mut self, now: Duration, changes: &mut Changes, path: RelPath) {
-        let times = self.step.touched.entry(path.clone()).or_default();
-        *times += 1;
-        let why = if *times < TRIES {
-            self.dirty.add(now, super::Noticed::Paths(vec![path.clone()]));
-            Unapplied { reason: Reason::Waiting, message: String::new() }
-        } else {
-            self.step.has_failed = true;
-            Unapplied { reason: Reason::Problem, message: "something else is in its place here".into() }
-        };
-        self.set_unapplied(changes, path, Some(why));
+    /// Files that were written to after they had been displaced. A stopped folder forgets this; the
+    /// archive still has them.
+    pub(super) fn on_edited(&mut self, edits: Vec<(RelPath, Seen)>) -> Result<(), EngineError> {
+        if self.is_stopped() || !self.is_writer() || edits.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        let before = self.told;
+        self.commit_displaced(edits, &mut changes)?;
+        self.store.keep(&changes)?;
+        self.announce(before, &[]);
+        Ok(())
     }
 
     /// A user's edit came out when a path was replaced: it is committed as an edit of that path, as
@@ -505,6 +626,18 @@ impl<S: FolderStore> Engine<S> {
 }
 
 impl Window {
+    /// Of the paths that were looked at, those for which nothing is to be done on the disk.
+    fn settle(&mut self, mut looked_at: Vec<RelPath>) {
+        let mut open: BTreeSet<_> = self.waiting.iter().chain(self.ops.iter().map(|op| &op.path)).collect();
+        let sources = self.ops.iter().filter_map(|op| match &op.source {
+            Source::Moved(from, _) => Some(from),
+            _ => None,
+        });
+        open.extend(sources);
+        looked_at.retain(|path| !open.contains(path));
+        self.settled = looked_at;
+    }
+
     /// Turns the changes into operations, with moves where one path gives up what another wants.
     fn add(&mut self, passes: Vec<Vec<Change>>) {
         for pass in passes {
@@ -536,9 +669,12 @@ impl Window {
             let mut removals: Vec<_> = leaving.into_values().collect();
             removals.sort_by(|a, b| b.path.cmp(&a.path));
             let at = ops.iter().position(|op| op.after.is_none()).unwrap_or(ops.len());
-            let removals = removals
-                .into_iter()
-                .map(|c| Op { path: c.path, before: c.before, after: c.after, source: Source::None });
+            let removals = removals.into_iter().map(|c| Op {
+                path: c.path,
+                before: c.before,
+                after: c.after,
+                source: Source::None,
+            });
             ops.splice(at..at, removals);
             self.ops.extend(ops);
         }

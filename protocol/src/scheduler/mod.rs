@@ -271,6 +271,12 @@ impl Scheduler {
         found
     }
 
+    /// When [`unservable`](Self::unservable) will answer something, if nothing else happens.
+    pub fn unservable_at(&self) -> Option<Duration> {
+        let since = self.wants.values().filter_map(|want| want.unservable_since).min();
+        since.map(|since| since + UNSERVABLE_AFTER)
+    }
+
     /// What `peer` should be asked for, within a budget; one chunk may exceed it.
     fn pick(&self, peer: PeerKey, budget: u64) -> Vec<ChunkWanted> {
         let (mut refs, mut bytes) = (Vec::new(), 0);

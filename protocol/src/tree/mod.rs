@@ -25,9 +25,9 @@ mod node;
 mod pull;
 mod recent;
 
+use std::cell::RefCell;
 use std::collections::Bound;
 use std::fmt;
-use std::cell::RefCell;
 use std::rc::Rc;
 
 pub use cursor::Range;

@@ -21,6 +21,7 @@ impl Hands {
     pub fn apply(self: &Arc<Self>, ops: Vec<Op>) {
         self.spawn(move |hands| {
             let paths: Vec<_> = ops.iter().map(|op| op.path.clone()).collect();
+            let _staging = hands.staging.read();
             let outcomes = match hands.opened() {
                 Some(open) => hands.apply_now(&open, ops),
                 None => paths.into_iter().map(|path| (path, Outcome::Waits)).collect(),
@@ -57,7 +58,7 @@ impl Hands {
             let message = format!("directories cannot be made durable: {error}");
             return batch.into_iter().map(|op| (op.path, Outcome::Problem(message.clone()))).collect();
         }
-        self.look_again(report.resting);
+        self.look_again(&report.resting);
         let mut outcomes: Vec<_> = batch
             .into_iter()
             .zip(report.outcomes)
@@ -84,6 +85,9 @@ impl Hands {
             apply::Outcome::Waits(_) => Outcome::Waits,
             apply::Outcome::Problem { code, message } => {
                 tracing::debug!(code, message, "a path cannot be applied");
+                if code == "NO_SPACE" {
+                    self.no_space(0);
+                }
                 Outcome::Problem(message)
             }
             apply::Outcome::Displaced { staged, seen, placed } => {
@@ -98,7 +102,7 @@ impl Hands {
     }
 
     /// What a user had where something else was put: staged under the content that it holds.
-    fn adopt(&self, open: &Open, staged: &StagedName, kind: Kind) -> std::io::Result<Content> {
+    pub(super) fn adopt(&self, open: &Open, staged: &StagedName, kind: Kind) -> std::io::Result<Content> {
         let at = Place::Staged(staged.clone());
         if kind == Kind::Symlink {
             return Ok(Content::Symlink { target: open.root.disk.read_link(&at)?.into() });
@@ -113,9 +117,6 @@ impl Hands {
             _ => Ok(Content::File { id, size }),
         }
     }
-
-    /// A program may still have had a displaced file open: what it writes then is an edit.
-    fn look_again(&self, _resting: Vec<apply::Resting>) {}
 
     /// Puts what is at these paths into the archive.
     pub fn revert(self: &Arc<Self>, mut paths: Vec<RelPath>) {

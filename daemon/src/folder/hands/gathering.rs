@@ -24,7 +24,7 @@ impl Hands {
                         Written::Ok => arrived.push(chunk),
                         Written::Bad => bad.push(chunk),
                         Written::Unwanted => {}
-                        Written::Failed(message) => hands.disk_failed(&message),
+                        Written::Failed(message) => hands.write_failed(&message, u64::from(chunk.len)),
                     },
                 }
             }
@@ -41,17 +41,28 @@ impl Hands {
         .await;
     }
 
-    fn disk_failed(&self, message: &str) {
+    fn write_failed(&self, message: &str, bytes: u64) {
+        if is_no_space(message) {
+            return self.no_space(bytes);
+        }
         tracing::warn!(message, path = %self.path.display(), "a chunk could not be written");
     }
 
     /// Prepares staged files.
     pub fn prepare(self: &Arc<Self>, wishes: Vec<Prepare>) {
         self.spawn(move |hands| {
+            // Leftovers are not removed while they are being taken up.
+            let _staging = hands.staging.read();
             let prepared = match hands.opened() {
                 Some(open) => open.stage.prepare(&wishes),
                 None => refused(&wishes),
             };
+            let failed = wishes.iter().zip(&prepared).filter_map(|(wish, prepared)| {
+                prepared.missing.as_ref().is_err_and(|message| is_no_space(message)).then_some(wish.size)
+            });
+            if let Some(smallest) = failed.min() {
+                hands.no_space(smallest);
+            }
             hands.inputs.event(Event::Prepared(prepared));
         });
     }
@@ -59,6 +70,7 @@ impl Hands {
     /// Nobody waits for these contents any more.
     pub fn forget(self: &Arc<Self>, contents: Vec<ContentId>) {
         self.spawn(move |hands| {
+            let _staging = hands.staging.read();
             if let Some(open) = hands.opened() {
                 if let Err(error) = open.stage.forget(&contents) {
                     tracing::debug!(%error, "staged files are left over");
@@ -66,6 +78,11 @@ impl Hands {
             }
         });
     }
+}
+
+/// Whether staging says that the disk is full.
+fn is_no_space(message: &str) -> bool {
+    message.starts_with("no space")
 }
 
 fn refused(wishes: &[Prepare]) -> Vec<Prepared> {

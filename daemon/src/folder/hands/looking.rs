@@ -2,12 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use protocol::RelPath;
 use protocol::engine::{Event, Hold, Noticed, Scan};
+use protocol::{Records, RelPath};
 
 use super::Hands;
+use crate::disk::{Disk, Place};
 use crate::folder::ignored::Ignored;
 use crate::folder::runner::Inputs;
 use crate::folder::scan::{self, Part, ScanContext, ScanError};
@@ -15,12 +17,15 @@ use crate::folder::{marker, root};
 
 /// How long after a write within a tick of the clock its file is looked at again.
 const RACY_AGAIN: Duration = Duration::from_secs(3);
+/// A root that has lost all of no more files than these was emptied by its user.
+const FEW_FILES: u64 = 10;
 
 impl Hands {
     /// Scans; answers with parts and the end.
     pub fn scan(self: &Arc<Self>, what: Scan) {
         self.spawn(move |hands| {
             let result = hands.scan_now(&what);
+            hands.may_be_empty.store(false, Ordering::Relaxed);
             hands.inputs.event(Event::ScanEnded(result));
         });
     }
@@ -38,6 +43,7 @@ impl Hands {
                 .map_err(|trouble| root::trouble(&self.path, &trouble))
         };
         check()?;
+        self.check_emptied(disk.as_ref(), what)?;
         let ignored = Ignored::load(disk.as_ref(), &[]).map_err(|error| Hold {
             code: "DISK",
             message: format!("{}: .syncignore cannot be read: {error}", self.path.display()),
@@ -49,6 +55,7 @@ impl Hands {
             ignored: Arc::new(ignored),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             unrest: Arc::clone(&self.senses.unrest),
+            may_be_empty: true,
         };
         let mut sink = |part: Part| {
             if check().is_err() {
@@ -60,12 +67,48 @@ impl Hands {
         match scan::scan(&cx, what, &mut sink) {
             Ok(()) => check().map(drop),
             Err(ScanError::Stopped) => check().map(drop),
-            Err(ScanError::RootEmptied) => Ok(()),
             Err(error) => {
                 check()?;
                 Err(Hold { code: "DISK", message: format!("{}: {error}", self.path.display()) })
             }
         }
+    }
+
+    /// A root that has lost everything but its marker is more likely a disk that plays dead than a
+    /// user who deletes everything: a person says which.
+    fn check_emptied(&self, disk: &dyn Disk, what: &Scan) -> Result<(), Hold> {
+        if self.may_be_empty.load(Ordering::Relaxed) || self.settings.read().hold_deletions == 0 {
+            return Ok(());
+        }
+        let may_be_empty = match what {
+            Scan::Full => true,
+            Scan::Paths(paths) => paths.iter().any(|path| {
+                path.parent().is_none() && matches!(disk.stat(&Place::Folder(path.clone())), Ok(None))
+            }),
+        };
+        let is_empty = || disk.list(&Place::Root).is_ok_and(|listed| listed.is_empty());
+        let known = || self.kept.0.load_state().ok().flatten().map_or(0, |state| state.files);
+        let has_records = || self.kept.0.children(None).is_ok_and(|children| !children.is_empty());
+        if !may_be_empty || !is_empty() || !has_records() {
+            return Ok(());
+        }
+        let files = known();
+        if files <= FEW_FILES {
+            return Ok(());
+        }
+        Err(Hold {
+            code: "MASS_DELETE",
+            message: format!(
+                "{} has been emptied: all {files} files are gone; nothing more is sent or applied until you \
+                 decide: `syncd revert` brings them back, `syncd approve` deletes them on every device",
+                self.path.display()
+            ),
+        })
+    }
+
+    /// A person has decided about a mass deletion: that the root is empty is known.
+    pub fn accept_empty(&self) {
+        self.may_be_empty.store(true, Ordering::Relaxed);
     }
 
     fn hand_on(&self, part: Part) {

@@ -4,30 +4,36 @@
 //! own for as long as they last (there is at most one of either); short work goes to the runtime's
 //! blocking threads. While the root is not what it was, nothing here touches it.
 //!
-//! Reading order: the open root and who keeps it here; `looking`, `asking` the network,
-//! `gathering` in staging, `changing` the disk.
+//! Reading order: what all share is here, `opening` keeps the root; then `looking` at the disk,
+//! `asking` the network, `gathering` in staging, `changing` the disk, `tending` to it in quiet times,
+//! and minding its `space`.
 
 mod asking;
 mod changing;
 mod gathering;
 mod looking;
+mod opening;
+mod space;
+mod tending;
+
+pub use self::opening::RootNews;
+use self::space::Lack;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keystore::{DeviceId, FolderSecret};
 use parking_lot::{Mutex, RwLock};
-use protocol::engine::{Event, Hold, Noticed};
-use protocol::{RelPath, Timestamp};
+use protocol::Timestamp;
+use protocol::engine::Hold;
 use tokio::runtime::Handle;
 
 use super::hash::{HashContext, Progress};
 use super::kept::Kept;
-use super::marker;
 use super::rates::Rates;
-use super::root::{self, Root};
+use super::root::Root;
 use super::runner::Inputs;
 use super::scan::Unrest;
 use super::serve::Server;
@@ -36,6 +42,9 @@ use crate::config::Settings;
 use crate::disk::{ControlName, Disk, Place};
 use crate::folder::stage::Stage;
 use crate::net::Net;
+
+/// How long the end of a folder waits for work on its disk.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// What scans share over time.
 pub struct Senses {
@@ -59,8 +68,18 @@ pub struct Hands {
     open: RwLock<Option<Arc<Open>>>,
     /// The disk is older than the database, and nobody has decided yet.
     rollback: Mutex<Option<Hold>>,
-    archive_days: Mutex<u32>,
-    scan_interval: Mutex<Option<Duration>>,
+    /// The root is being looked at.
+    checking: AtomicBool,
+    settings: RwLock<Settings>,
+    /// That the root has been emptied is known, until the next scan has ended.
+    may_be_empty: AtomicBool,
+    /// What did not fit on the disk.
+    lack: Mutex<Option<Lack>>,
+    /// Held for writing while leftovers in staging are removed.
+    staging: RwLock<()>,
+    /// Upkeep is at work.
+    tending: AtomicBool,
+    running: AtomicUsize,
     /// What travels; measured by the loop.
     pub rates: Rates,
 }
@@ -72,6 +91,15 @@ pub struct Open {
     stage: Arc<Stage>,
     server: Server,
     watcher: Mutex<Option<Arc<Watcher>>>,
+}
+
+/// Something works on the disk.
+struct Running(Arc<Hands>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Hands {
@@ -97,109 +125,39 @@ impl Hands {
             senses,
             open: RwLock::new(None),
             rollback: Mutex::new(None),
-            archive_days: Mutex::new(settings.archive_days),
-            scan_interval: Mutex::new(settings.scan_interval(false)),
+            checking: AtomicBool::new(false),
+            settings: RwLock::new(settings.clone()),
+            may_be_empty: AtomicBool::new(false),
+            lack: Mutex::new(None),
+            staging: RwLock::new(()),
+            tending: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
             rates: Rates::default(),
         })
-    }
-
-    /// Opens the root and settles what a crash has left; whether the records are not to be trusted.
-    pub fn open_root(self: &Arc<Self>) -> Result<bool, Hold> {
-        let opened = root::open(&self.path, &self.root_id, &self.kept, crate::random::bytes())?;
-        let files = root::files(&opened.root.disk, &self.secret, &self.senses);
-        let distrust = opened.distrust_records;
-        let rollback = opened.rollback.clone();
-        if rollback.is_none()
-            && let Err(error) = root::recover(&files, &self.kept)
-        {
-            let message =
-                format!("{}: what a crash has left cannot be settled: {error}", self.path.display());
-            return Err(Hold { code: "DISK", message });
-        }
-        let open = Arc::new(self.equip(opened.root, files));
-        *self.open.write() = Some(Arc::clone(&open));
-        self.watch(&open);
-        *self.rollback.lock() = rollback.clone();
-        rollback.map_or(Ok(distrust), Err)
-    }
-
-    fn equip(&self, root: Root, files: HashContext) -> Open {
-        let kept = Arc::new(self.kept.clone());
-        let inputs = self.inputs.clone();
-        let stage = Arc::new(Stage::new(Arc::clone(&files.disk), kept.clone(), files.content_key.clone()));
-        let changed = move |path: RelPath| inputs.try_event(Event::Noticed(Noticed::Paths(vec![path])));
-        Open {
-            server: Server::new(
-                Arc::clone(&files.disk),
-                kept.clone(),
-                kept,
-                files.content_key.clone(),
-                Arc::clone(&stage),
-                Box::new(changed),
-            ),
-            stage,
-            watcher: Mutex::new(None),
-            files,
-            root,
-        }
-    }
-
-    fn watch(self: &Arc<Self>, open: &Arc<Open>) {
-        let inputs = self.inputs.clone();
-        let notice = Box::new(move |noticed| inputs.event(Event::Noticed(noticed)));
-        let is_ignored = Box::new(|_: &RelPath, _| false);
-        match Watcher::start(&self.path, Arc::clone(&open.root.disk), notice, is_ignored) {
-            Ok((watcher, _)) => *open.watcher.lock() = Some(Arc::new(watcher)),
-            Err(error) => tracing::warn!(path = %self.path.display(), %error, "changes are only polled for"),
-        }
     }
 
     fn opened(&self) -> Option<Arc<Open>> {
         self.open.read().clone()
     }
 
-    /// Looks whether the root is still the one that it was, and says so if that has changed.
-    pub fn check_root(self: &Arc<Self>) {
-        if let Some(hold) = self.rollback.lock().clone() {
-            self.inputs.try_event(Event::Root(Some(hold)));
-            return;
-        }
-        let result = match self.opened() {
-            Some(open) => marker::check_root(&self.path, open.root.disk.as_ref(), &self.root_id)
-                .map(drop)
-                .map_err(|trouble| root::trouble(&self.path, &trouble)),
-            None => Err(Hold { code: "", message: String::new() }),
-        };
-        if let Err(hold) = result {
-            *self.open.write() = None;
-            let again = self.open_root();
-            let hold = if again.is_ok() || hold.code.is_empty() { again.err() } else { Some(hold) };
-            self.inputs.try_event(Event::Root(hold));
-        }
-    }
-
-    /// A person takes the disk as it is, although it is older than the database.
-    pub fn accept_disk(&self) {
-        *self.rollback.lock() = None;
-        let (Some(open), Ok(facts)) = (self.opened(), self.kept.0.facts()) else { return };
-        if let Ok(marker) = marker::Marker::load(open.root.disk.as_ref(), &self.root_id) {
-            let drawn =
-                root::redraw(open.root.disk.as_ref(), &self.kept, &marker, facts, crate::random::bytes());
-            if let Err(error) = drawn {
-                tracing::error!(%error, "the start counter cannot be kept");
-            }
-        }
-    }
-
     /// Obeys settings.
     pub fn set_settings(&self, settings: &Settings) {
-        *self.archive_days.lock() = settings.archive_days;
-        *self.scan_interval.lock() = settings.scan_interval(self.is_polling());
+        *self.settings.write() = settings.clone();
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> Settings {
+        self.settings.read().clone()
+    }
+
+    /// After how many days files leave the archive; 0: never.
+    pub fn archive_days(&self) -> u32 {
+        self.settings.read().archive_days
     }
 
     /// How often everything is looked at.
     pub fn scan_interval(&self) -> Option<Duration> {
-        *self.scan_interval.lock()
+        self.settings.read().scan_interval(self.is_polling())
     }
 
     /// Whether changes are not told of, but looked for.
@@ -241,10 +199,26 @@ impl Hands {
         self.rates.of(peer)
     }
 
-    /// Everything ends.
+    /// Everything ends. Returns when nothing touches the disk any more; what takes longer than
+    /// [`LAST_WORDS`] is left to the end of the process.
     pub fn stop(&self) {
         self.senses.stop.store(true, Ordering::Relaxed);
         *self.open.write() = None;
+        let until = Instant::now() + LAST_WORDS;
+        while self.is_running() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Counts as work on the disk for as long as the answer lives.
+    fn running(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(self))
+    }
+
+    /// Whether anything works on the disk.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
     }
 
     /// Deletes the marker.
@@ -256,8 +230,8 @@ impl Hands {
 
     /// Runs something on a blocking thread.
     fn spawn(self: &Arc<Self>, work: impl FnOnce(&Arc<Self>) + Send + 'static) {
-        let hands = Arc::clone(self);
-        self.runtime.spawn_blocking(move || work(&hands));
+        let running = self.running();
+        self.runtime.spawn_blocking(move || work(&running.0));
     }
 }
 

@@ -52,6 +52,8 @@ pub struct ScanContext<'a> {
     pub threads: usize,
     /// Files that do not hold still; kept from scan to scan.
     pub unrest: Arc<Unrest>,
+    /// That there is nothing at all is no surprise: [`ScanError::RootEmptied`] is not answered.
+    pub may_be_empty: bool,
 }
 
 /// A part of what a scan has found, to be committed as one.

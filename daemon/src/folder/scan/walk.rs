@@ -14,7 +14,7 @@ use rustix::io::Errno;
 impl Scanner<'_, '_> {
     pub(super) fn look_at_everything(&mut self) -> Result<(), ScanError> {
         let listed = self.cx.files.disk.list(&Place::Root).map_err(ScanError::RootUnreadable)?;
-        if listed.is_empty() && !self.cx.records.children(None)?.is_empty() {
+        if listed.is_empty() && !self.cx.may_be_empty && !self.cx.records.children(None)?.is_empty() {
             self.check_root()?;
             return Err(ScanError::RootEmptied);
         }

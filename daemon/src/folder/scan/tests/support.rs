@@ -138,6 +138,7 @@ impl World {
             ignored: Arc::clone(&self.ignored),
             threads: 2,
             unrest: Arc::clone(&self.unrest),
+            may_be_empty: false,
         };
         let mut parts = Vec::new();
         scan(&cx, what, &mut |part| {

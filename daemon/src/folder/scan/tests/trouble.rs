@@ -182,6 +182,7 @@ fn a_sink_that_has_enough_ends_the_scan() {
         ignored: Arc::new(Ignored::nothing()),
         threads: 1,
         unrest: Arc::default(),
+        may_be_empty: false,
     };
     let stopped = scan(&cx, &Scan::Full, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(ScanError::Stopped)));
