@@ -16,11 +16,11 @@ const PAGE_BYTES: u32 = 8192;
 /// To what the WAL shrinks again after a huge transaction.
 const WAL_LIMIT_BYTES: u32 = 64 << 20;
 /// Page cache of the writing connection, in KiB.
-const WRITER_CACHE_KIB: i32 = 16 << 10;
+const WRITER_CACHE_KIB: i32 = 8 << 10;
 /// Page cache of each reading connection, in KiB.
-const READER_CACHE_KIB: i32 = 4 << 10;
+const READER_CACHE_KIB: i32 = 2 << 10;
 /// How many reading connections stay open; a burst of readers opens more for a while.
-const IDLE_READERS: usize = 4;
+const IDLE_READERS: usize = 12;
 /// Only another process (a person with a database tool) can make us wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the number of different statements in this module.

@@ -72,8 +72,9 @@ impl FolderStore {
     ) -> Result<Vec<RelPath>> {
         self.shared.connections.read(|connection| {
             let mut select = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS}, d.path FROM records r JOIN directories d ON d.number = r.directory
-                 WHERE r.{column} = ?2 AND d.folder = ?1"
+                // CROSS JOIN keeps SQLite from walking all directories of the folder first.
+                "SELECT {COLUMNS}, d.path FROM records r CROSS JOIN directories d
+                 WHERE r.{column} = ?2 AND d.number = r.directory AND +d.folder = ?1"
             ))?;
             let mut rows = select.query(params![self.number, value])?;
             let mut found = Vec::new();
@@ -96,8 +97,8 @@ impl FolderStore {
     pub fn conflicts(&self) -> Result<u64> {
         self.shared.connections.read(|connection| {
             let mut select = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS}, d.path FROM records r JOIN directories d ON d.number = r.directory
-                 WHERE r.copy = 1 AND d.folder = ?1"
+                "SELECT {COLUMNS}, d.path FROM records r CROSS JOIN directories d
+                 WHERE r.copy = 1 AND d.number = r.directory AND +d.folder = ?1"
             ))?;
             let mut rows = select.query([self.number])?;
             let mut count = 0;
