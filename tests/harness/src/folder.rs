@@ -223,7 +223,8 @@ pub fn in_sync_within(patience: Duration, folders: &[&Folder]) {
         for folder in folders {
             let left = patience.saturating_sub(begun.elapsed()).as_secs_f64().max(1.0).to_string();
             let others = (folders.len() - 1).to_string();
-            folder.device.json(&["wait", &folder.id, "--timeout", &left, "--peers", &others]);
+            let output = folder.device.cli(&["wait", &folder.id, "--timeout", &left, "--peers", &others]);
+            assert!(output.status.success(), "{} is not in sync:\n{}", folder.device.name(), rows(folders));
         }
         let heads: Vec<String> = folders.iter().map(|folder| folder.word("head")).collect();
         if heads.iter().all(|head| *head == heads[0]) {
@@ -234,4 +235,9 @@ pub fn in_sync_within(patience: Duration, folders: &[&Folder]) {
     for folder in &folders[1..] {
         assert_same(folders[0], folder);
     }
+}
+
+/// All rows, one a line, for a story that fails.
+fn rows(folders: &[&Folder]) -> String {
+    folders.iter().map(|folder| format!("{}: {}\n", folder.device.name(), folder.row())).collect()
 }
