@@ -123,8 +123,18 @@ impl Runner {
                 };
                 let upkeep = Upkeep::new(started);
                 let (peers, failure) = (BTreeMap::new(), None);
-                let mut runner =
-                    Self { engine, hands, peers, failure, rebuilding: distrust, upkeep, started, kept_up: started, inputs, make };
+                let mut runner = Self {
+                    engine,
+                    hands,
+                    peers,
+                    failure,
+                    rebuilding: distrust,
+                    upkeep,
+                    started,
+                    kept_up: started,
+                    inputs,
+                    make,
+                };
                 if let Err(hold) = opened {
                     runner.on_root(RootNews::Trouble(hold));
                 }

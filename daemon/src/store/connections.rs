@@ -117,8 +117,11 @@ impl Connections {
     /// are more.
     pub(super) fn tidy(&self, pages: u32) -> Result<bool> {
         // Most of the WAL goes without the writer having to wait.
-        self.open_with(OpenFlags::SQLITE_OPEN_READ_WRITE)?
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        self.open_with(OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row(
+            "PRAGMA wal_checkpoint(PASSIVE)",
+            [],
+            |_| Ok(()),
+        )?;
         let writer = self.writer.lock();
         let mut vacuum = writer.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = vacuum.query([])?;

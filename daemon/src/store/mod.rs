@@ -89,7 +89,8 @@ impl Store {
         let connections = Connections::open(path)?;
         let cache = Mutex::new(NodeCache::new(NODE_CACHE_BYTES));
         let (sweep, sweeps) = (Mutex::new(Sweep::Idle), AtomicU64::new(0));
-        let store = Self { shared: Arc::new(Shared { connections, sweep, sweeps, cache, added: AtomicU64::new(0) }) };
+        let store =
+            Self { shared: Arc::new(Shared { connections, sweep, sweeps, cache, added: AtomicU64::new(0) }) };
         store.finish_forgetting()?;
         Ok(store)
     }
