@@ -37,16 +37,22 @@ const FIRST: Version = Version { seq: 0, origin: Origin([0; 8]) };
 impl Entries for Tree<'_, Entry> {
     fn at(&self, path: &RelPath) -> Result<Vec<Entry>, TreeError> {
         let from = EntryKey { path: path.clone(), version: FIRST };
-        self.range(Bound::Included(from))
-            .take_while(|next| next.as_ref().map_or(true, |entry| entry.path == *path))
-            .collect()
+        let mut found = Vec::new();
+        self.look(&|key| *key < from, &mut |entry| {
+            let is_here = entry.path == *path;
+            found.extend(is_here.then(|| entry.clone()));
+            is_here
+        })?;
+        Ok(found)
     }
 
     fn any_below(&self, path: &RelPath) -> Result<bool, TreeError> {
-        let mut range = self.range(Bound::Unbounded);
-        range.seek_past(|key| key.path <= *path);
-        let next = range.next().transpose()?;
-        Ok(next.is_some_and(|entry| entry.path.is_below(Some(path))))
+        let mut found = false;
+        self.look(&|key| key.path <= *path, &mut |entry| {
+            found = entry.path.is_below(Some(path));
+            false
+        })?;
+        Ok(found)
     }
 
     fn contains(&self, key: &EntryKey) -> Result<bool, TreeError> {

@@ -24,9 +24,10 @@ mod memory;
 mod node;
 mod pull;
 
-use std::collections::Bound;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, Bound};
 use std::fmt;
-use std::marker::PhantomData;
+use std::rc::Rc;
 
 pub use cursor::Range;
 pub use diff::{Difference, Differences};
@@ -44,11 +45,18 @@ use crate::store::{NodeId, NodeStore};
 
 /// One version of an ordered set: the address of its root, and where the nodes are. Nodes are never
 /// changed; an edit makes a new tree that shares most of them.
-pub struct Tree<'s, I> {
+pub struct Tree<'s, I: Item> {
     store: &'s dyn NodeStore,
     root: NodeId,
-    items: PhantomData<fn() -> I>,
+    lately: Rc<RefCell<Lately<I>>>,
 }
+
+/// Nodes that were looked into lately: whoever asks for one path after another finds the next one
+/// mostly there.
+type Lately<I> = BTreeMap<NodeId, Rc<Node<I>>>;
+
+/// As many are kept unpacked, some 32 items each.
+const MAX_LATELY: usize = 64;
 
 /// What an edit has made; the nodes are saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +70,7 @@ pub struct Edited {
 impl<'s, I: Item> Tree<'s, I> {
     /// The tree with this root; nothing is loaded yet.
     pub fn new(store: &'s dyn NodeStore, root: NodeId) -> Self {
-        Self { store, root, items: PhantomData }
+        Self { store, root, lately: Rc::default() }
     }
 
     /// Saves the node without items and returns its address.
@@ -79,17 +87,66 @@ impl<'s, I: Item> Tree<'s, I> {
 
     /// The item at a key. Loads one node per level.
     pub fn get(&self, key: &I::Key) -> Result<Option<I>, TreeError> {
-        let (mut id, mut level) = (self.root, None);
-        loop {
-            match self.load(&id, level)? {
-                Node::Leaf(items) => return Ok(items.into_iter().find(|item| item.key() == *key)),
-                Node::Inner { level: above, children } => {
-                    let at = children.partition_point(|child| child.last < *key);
-                    let Some(child) = children.get(at) else { return Ok(None) };
-                    (id, level) = (child.id, Some(above - 1));
+        let mut found = None;
+        self.look(&|there| there < key, &mut |item| {
+            found = (item.key() == *key).then(|| item.clone());
+            false
+        })?;
+        Ok(found)
+    }
+
+    /// Shows the items behind all that are `before` the wanted place, in order, until `take` has
+    /// enough. Costs less than a [`range`](Self::range) where few items of many places are wanted.
+    fn look(
+        &self,
+        before: &dyn Fn(&I::Key) -> bool,
+        take: &mut dyn FnMut(&I) -> bool,
+    ) -> Result<(), TreeError> {
+        self.look_into(&self.root, None, before, take).map(drop)
+    }
+
+    /// Whether `take` wants more.
+    fn look_into(
+        &self,
+        id: &NodeId,
+        level: Option<u8>,
+        before: &dyn Fn(&I::Key) -> bool,
+        take: &mut dyn FnMut(&I) -> bool,
+    ) -> Result<bool, TreeError> {
+        match &*self.load_lately(id, level)? {
+            Node::Leaf(items) => {
+                let from = items.partition_point(|item| before(&item.key()));
+                Ok(items[from..].iter().all(take))
+            }
+            Node::Inner { level, children } => {
+                let from = children.partition_point(|child| before(&child.last));
+                for child in &children[from..] {
+                    if !self.look_into(&child.id, Some(level - 1), before, take)? {
+                        return Ok(false);
+                    }
                 }
+                Ok(true)
             }
         }
+    }
+
+    fn load_lately(&self, id: &NodeId, level: Option<u8>) -> Result<Rc<Node<I>>, TreeError> {
+        let known = self.lately.borrow().get(id).cloned();
+        if let Some(node) = known {
+            let fits = level.is_none_or(|level| level == node.level());
+            return if fits {
+                Ok(node)
+            } else {
+                Err(TreeError::Malformed { id: *id, why: Malformed::Level })
+            };
+        }
+        let node = Rc::new(self.load(id, level)?);
+        let mut lately = self.lately.borrow_mut();
+        if lately.len() >= MAX_LATELY {
+            lately.clear();
+        }
+        lately.insert(*id, node.clone());
+        Ok(node)
     }
 
     /// The items from a key on, in order, loaded as they are asked for.
@@ -140,13 +197,13 @@ fn load_node<I: Item>(store: &dyn NodeStore, id: &NodeId, level: Option<u8>) -> 
     Ok(node)
 }
 
-impl<I> Clone for Tree<'_, I> {
+impl<I: Item> Clone for Tree<'_, I> {
     fn clone(&self) -> Self {
-        Self { store: self.store, root: self.root, items: PhantomData }
+        Self { store: self.store, root: self.root, lately: self.lately.clone() }
     }
 }
 
-impl<I> fmt::Debug for Tree<'_, I> {
+impl<I: Item> fmt::Debug for Tree<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tree {:?}", self.root)
     }
