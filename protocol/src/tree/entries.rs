@@ -37,21 +37,22 @@ const FIRST: Version = Version { seq: 0, origin: Origin([0; 8]) };
 impl Entries for Tree<'_, Entry> {
     fn at(&self, path: &RelPath) -> Result<Vec<Entry>, TreeError> {
         let from = EntryKey { path: path.clone(), version: FIRST };
-        let Some((leaf, at)) = self.first(|key| *key < from)? else { return Ok(Vec::new()) };
-        let here = leaf.items()[at..].iter().take_while(|entry| entry.path == *path);
-        let here: Vec<_> = here.cloned().collect();
-        if at + here.len() < leaf.items().len() || here.is_empty() {
-            return Ok(here);
-        }
-        // The leaf ends here, and the next one may go on with the same path.
-        self.range(Bound::Included(from))
-            .take_while(|next| next.as_ref().map_or(true, |entry| entry.path == *path))
-            .collect()
+        let mut found = Vec::new();
+        self.look(&|key| *key < from, &mut |entry| {
+            let is_here = entry.path == *path;
+            found.extend(is_here.then(|| entry.clone()));
+            is_here
+        })?;
+        Ok(found)
     }
 
     fn any_below(&self, path: &RelPath) -> Result<bool, TreeError> {
-        let next = self.first(|key| key.path <= *path)?;
-        Ok(next.is_some_and(|(leaf, at)| leaf.items()[at].path.is_below(Some(path))))
+        let mut found = false;
+        self.look(&|key| key.path <= *path, &mut |entry| {
+            found = entry.path.is_below(Some(path));
+            false
+        })?;
+        Ok(found)
     }
 
     fn contains(&self, key: &EntryKey) -> Result<bool, TreeError> {

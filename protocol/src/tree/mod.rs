@@ -23,10 +23,9 @@ mod item;
 mod memory;
 mod node;
 mod pull;
-mod recent;
 
 use std::cell::RefCell;
-use std::collections::Bound;
+use std::collections::{BTreeMap, Bound};
 use std::fmt;
 use std::rc::Rc;
 
@@ -43,18 +42,21 @@ pub use node::{Child, MAX_NODE_BYTES, Node};
 pub use pull::{ExpectedNode, ItemNodes, NodeKind, Pull, PullError};
 
 use crate::store::{NodeId, NodeStore};
-use recent::Recent;
 
 /// One version of an ordered set: the address of its root, and where the nodes are. Nodes are never
 /// changed; an edit makes a new tree that shares most of them.
 pub struct Tree<'s, I: Item> {
     store: &'s dyn NodeStore,
     root: NodeId,
-    recent: Rc<RefCell<Recent<I>>>,
+    lately: Rc<RefCell<Lately<I>>>,
 }
 
-/// A leaf, and where in it.
-type InLeaf<I> = (Rc<Node<I>>, usize);
+/// Nodes that were looked into lately: whoever asks for one path after another finds the next one
+/// mostly there.
+type Lately<I> = BTreeMap<NodeId, Rc<Node<I>>>;
+
+/// As many are kept unpacked, some 32 items each.
+const MAX_LATELY: usize = 64;
 
 /// What an edit has made; the nodes are saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +70,7 @@ pub struct Edited {
 impl<'s, I: Item> Tree<'s, I> {
     /// The tree with this root; nothing is loaded yet.
     pub fn new(store: &'s dyn NodeStore, root: NodeId) -> Self {
-        Self { store, root, recent: Rc::default() }
+        Self { store, root, lately: Rc::default() }
     }
 
     /// Saves the node without items and returns its address.
@@ -85,28 +87,66 @@ impl<'s, I: Item> Tree<'s, I> {
 
     /// The item at a key. Loads one node per level.
     pub fn get(&self, key: &I::Key) -> Result<Option<I>, TreeError> {
-        let Some((leaf, at)) = self.first(|known| known < key)? else { return Ok(None) };
-        Ok(leaf.items().get(at).filter(|item| item.key() == *key).cloned())
+        let mut found = None;
+        self.look(&|there| there < key, &mut |item| {
+            found = (item.key() == *key).then(|| item.clone());
+            false
+        })?;
+        Ok(found)
     }
 
-    /// The leaf with the first item that is not `before` the wanted place, and where in it that is;
-    /// `None` if all items are. Loads one node per level, or none that was looked at lately.
-    fn first(&self, before: impl Fn(&I::Key) -> bool) -> Result<Option<InLeaf<I>>, TreeError> {
-        let (mut id, mut level) = (self.root, None);
-        loop {
-            let node = self.load_shared(&id, level)?;
-            match &*node {
-                Node::Leaf(items) => {
-                    let at = items.partition_point(|item| before(&item.key()));
-                    return Ok((at < items.len()).then_some((node, at)));
+    /// Shows the items behind all that are `before` the wanted place, in order, until `take` has
+    /// enough. Costs less than a [`range`](Self::range) where few items of many places are wanted.
+    fn look(
+        &self,
+        before: &dyn Fn(&I::Key) -> bool,
+        take: &mut dyn FnMut(&I) -> bool,
+    ) -> Result<(), TreeError> {
+        self.look_into(&self.root, None, before, take).map(drop)
+    }
+
+    /// Whether `take` wants more.
+    fn look_into(
+        &self,
+        id: &NodeId,
+        level: Option<u8>,
+        before: &dyn Fn(&I::Key) -> bool,
+        take: &mut dyn FnMut(&I) -> bool,
+    ) -> Result<bool, TreeError> {
+        match &*self.load_lately(id, level)? {
+            Node::Leaf(items) => {
+                let from = items.partition_point(|item| before(&item.key()));
+                Ok(items[from..].iter().all(take))
+            }
+            Node::Inner { level, children } => {
+                let from = children.partition_point(|child| before(&child.last));
+                for child in &children[from..] {
+                    if !self.look_into(&child.id, Some(level - 1), before, take)? {
+                        return Ok(false);
+                    }
                 }
-                Node::Inner { level: above, children } => {
-                    let at = children.partition_point(|child| before(&child.last));
-                    let Some(child) = children.get(at) else { return Ok(None) };
-                    (id, level) = (child.id, Some(above - 1));
-                }
+                Ok(true)
             }
         }
+    }
+
+    fn load_lately(&self, id: &NodeId, level: Option<u8>) -> Result<Rc<Node<I>>, TreeError> {
+        let known = self.lately.borrow().get(id).cloned();
+        if let Some(node) = known {
+            let fits = level.is_none_or(|level| level == node.level());
+            return if fits {
+                Ok(node)
+            } else {
+                Err(TreeError::Malformed { id: *id, why: Malformed::Level })
+            };
+        }
+        let node = Rc::new(self.load(id, level)?);
+        let mut lately = self.lately.borrow_mut();
+        if lately.len() >= MAX_LATELY {
+            lately.clear();
+        }
+        lately.insert(*id, node.clone());
+        Ok(node)
     }
 
     /// The items from a key on, in order, loaded as they are asked for.
@@ -142,16 +182,6 @@ impl<'s, I: Item> Tree<'s, I> {
         self.store
     }
 
-    /// Loads a node and remembers it for a while: who asks for one place asks for its neighbours.
-    fn load_shared(&self, id: &NodeId, level: Option<u8>) -> Result<Rc<Node<I>>, TreeError> {
-        if let Some(node) = self.recent.borrow_mut().find(id) {
-            return Ok(node);
-        }
-        let node = Rc::new(self.load(id, level)?);
-        self.recent.borrow_mut().keep(*id, Rc::clone(&node));
-        Ok(node)
-    }
-
     /// Loads a node; `level` is what its parent promises.
     fn load(&self, id: &NodeId, level: Option<u8>) -> Result<Node<I>, TreeError> {
         load_node(self.store, id, level)
@@ -169,7 +199,7 @@ fn load_node<I: Item>(store: &dyn NodeStore, id: &NodeId, level: Option<u8>) -> 
 
 impl<I: Item> Clone for Tree<'_, I> {
     fn clone(&self) -> Self {
-        Self { store: self.store, root: self.root, recent: Rc::clone(&self.recent) }
+        Self { store: self.store, root: self.root, lately: self.lately.clone() }
     }
 }
 

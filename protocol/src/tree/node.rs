@@ -50,14 +50,6 @@ impl<I: Item> Node<I> {
         }
     }
 
-    /// The items of a leaf; none of an inner node.
-    pub(super) fn items(&self) -> &[I] {
-        match self {
-            Self::Leaf(items) => items,
-            Self::Inner { .. } => &[],
-        }
-    }
-
     /// How many items lie in it and below.
     pub fn count(&self) -> u64 {
         match self {

@@ -237,6 +237,12 @@ impl World {
         assert!(before == after || !self.frozen, "device {n} made a commit without a user");
         assert!(before == after || device.touches > 0, "device {n} made a commit before any user");
         self.drain(n);
+        self.say(n, || {
+            self.devices[n]
+                .engine
+                .as_ref()
+                .map_or_else(String::new, |engine| format!("rows {:?}", engine.unapplied()))
+        });
     }
 
     fn drain(&mut self, n: usize) {

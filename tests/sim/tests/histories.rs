@@ -21,7 +21,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn whatever_happens_all_devices_come_to_rest_with_the_same_files() {
     let first = number("FIRST", 0);
-    for seed in first..first + number("HISTORIES", 150) {
+    for seed in first..first + number("HISTORIES", 200) {
         let seed = Seed(seed);
         History::new(seed.0).run();
     }
