@@ -10,7 +10,6 @@ use keystore::{DeviceKey, FolderId, KeyFile, KeyFileFolder};
 use parking_lot::{Mutex, RwLock};
 use protocol::engine::Event;
 use protocol::{NodeId, RelPath};
-use tokio::sync::mpsc;
 
 use super::join::{self, Joining};
 use super::{Context, rows};
@@ -19,23 +18,22 @@ use crate::api::error::{ApiError, Class};
 use crate::api::types::{
     AddRequest, ArchiveRow, FolderKeys, FolderListRow, PeerRow, Problem, Restored, Status,
 };
-use crate::config::{Lan as LanSetting, LiveConfig};
-use crate::discovery::Hint;
-use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
+use crate::config::LiveConfig;
+use crate::discovery::lan::Lan;
 use crate::folder::{Folder, FolderSetup};
 use crate::home::{Home, read_private, write_atomic};
-use crate::net::{FoundBy, Net, NetEvent};
+use crate::net::Net;
 use crate::store::Store;
 
 /// All folders of this daemon.
 pub(super) struct Folders {
     home: Home,
-    config: Arc<LiveConfig>,
+    pub(super) config: Arc<LiveConfig>,
     device: DeviceKey,
     store: Store,
-    net: Arc<Net>,
-    lan: Mutex<Option<Lan>>,
-    folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
+    pub(super) net: Arc<Net>,
+    pub(super) lan: Mutex<Option<Lan>>,
+    pub(super) folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
     /// What is in the key file; also the order of folders. One change at a time.
     keys: tokio::sync::Mutex<KeyFile>,
     stopping: Arc<AtomicBool>,
@@ -58,7 +56,7 @@ impl Folders {
             keys: tokio::sync::Mutex::new(keys),
             stopping: Arc::default(),
         });
-        tokio::spawn(deliver(events, Arc::clone(&folders.folders)));
+        tokio::spawn(super::following::deliver(events, Arc::clone(&folders.folders)));
         let rows: Vec<_> = folders.keys.lock().await.folders.iter().map(copy_of).collect();
         for row in &rows {
             if let Err(error) = folders.run(row, false) {
@@ -109,54 +107,6 @@ impl Folders {
         keys.folders.iter().filter_map(|row| folders.get(&row.secret.folder_id()).cloned()).collect()
     }
 
-    /// Obeys changes of the settings for as long as the daemon runs.
-    fn follow_settings(self: &Arc<Self>) {
-        let folders = Arc::clone(self);
-        let mut settings = self.config.subscribe();
-        tokio::spawn(async move {
-            let mut hints = None;
-            loop {
-                let config = settings.borrow_and_update().clone();
-                hints = folders.set_lan(config.daemon().discovery.lan, hints);
-                for (id, folder) in folders.folders.read().iter() {
-                    folder.set_settings(config.effective(&id.to_string()));
-                }
-                tokio::select! {
-                    changed = settings.changed() => if changed.is_err() { return },
-                    () = forward(&mut hints, &folders) => {}
-                }
-            }
-        });
-    }
-
-    /// Starts, stops or changes the beacons.
-    fn set_lan(&self, wish: LanSetting, hints: Option<Hints>) -> Option<Hints> {
-        if let Some(running) = hints.filter(|running| running.wish == wish) {
-            return Some(running);
-        }
-        *self.lan.lock() = None;
-        let mode = match wish {
-            LanSetting::Off => return None,
-            LanSetting::On => LanMode::On,
-            LanSetting::Loopback => LanMode::Loopback,
-        };
-        let quic_port = self.net.local_addresses().first().map_or(0, std::net::SocketAddr::port);
-        let config = LanConfig { mode, port: lan::PORT, quic_port, seed: crate::random::bytes() };
-        match Lan::start(config) {
-            Ok((lan, receiver)) => {
-                for (id, folder) in self.folders.read().iter() {
-                    lan.add_folder(*id, folder.secret().discovery_id());
-                }
-                *self.lan.lock() = Some(lan);
-                Some(Hints { wish, receiver })
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no peers are looked for on the local network");
-                None
-            }
-        }
-    }
-
     /// The folders, in no order.
     pub(super) fn all(&self) -> Vec<Arc<Folder>> {
         self.folders.read().values().cloned().collect()
@@ -198,49 +148,6 @@ impl Folders {
 
     fn save_keys(&self, keys: &KeyFile) -> Result<(), ApiError> {
         Ok(write_atomic(&self.home.keys(), &keys.encode())?)
-    }
-}
-
-/// Beacons' hints, and what was wished when they were started.
-struct Hints {
-    wish: LanSetting,
-    receiver: mpsc::Receiver<Hint>,
-}
-
-/// Dials what beacons name, for ever; without beacons it waits for ever.
-async fn forward(hints: &mut Option<Hints>, folders: &Folders) {
-    let Some(hints) = hints else { return std::future::pending().await };
-    while let Some(hint) = hints.receiver.recv().await {
-        folders.net.dial(hint.folder, hint.address, FoundBy::Lan);
-    }
-    std::future::pending::<()>().await;
-}
-
-/// Brings what the network says to the folders.
-async fn deliver(
-    mut events: mpsc::Receiver<NetEvent>,
-    folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
-) {
-    let of = |id: &FolderId| folders.read().get(id).cloned();
-    while let Some(event) = events.recv().await {
-        match event {
-            NetEvent::Joined { folder, peer } => of(&folder).iter().for_each(|f| f.joined(peer.clone())),
-            NetEvent::Left { folder, peer } => of(&folder).iter().for_each(|f| f.event(Event::Left(peer))),
-            NetEvent::Message { folder, peer, message } => {
-                if let Some(folder) = of(&folder) {
-                    folder.event(Event::Message(peer, message));
-                }
-            }
-            NetEvent::Opening { folder, opening } => {
-                of(&folder).iter().for_each(|f| f.opened(&opening));
-            }
-            NetEvent::DuplicateDevice { address } => {
-                tracing::error!(%address, "another daemon runs with this device's key: its home was copied");
-                for folder in folders.read().values() {
-                    folder.duplicate_device(address);
-                }
-            }
-        }
     }
 }
 

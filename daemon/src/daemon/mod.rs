@@ -3,6 +3,7 @@
 //! It wires parts together and decides nothing: home and lock, settings, log, folders, API, signals.
 
 mod folders;
+mod following;
 mod join;
 mod network;
 mod rows;

@@ -97,6 +97,11 @@ impl Staging {
         self.contents.contains_key(content)
     }
 
+    /// What this disk could not take is wanted anew, if it is wanted still.
+    pub(super) fn forget_failures(&mut self) {
+        self.contents.retain(|_, content| !matches!(content.progress, Progress::Failed(Failure::Disk(_))));
+    }
+
     /// Whether nothing is wanted.
     pub(super) fn is_empty(&self) -> bool {
         self.contents.is_empty()

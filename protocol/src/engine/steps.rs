@@ -78,6 +78,13 @@ impl Step {
         self.window.is_some()
     }
 
+    /// Gives the window up, to be planned anew; answers its paths. Not while it is being applied.
+    pub(super) fn drop_window(&mut self) -> Vec<RelPath> {
+        let window = self.window.take();
+        let paths = window.map(|window| window.ops.into_iter().map(|op| op.path).chain(window.waiting));
+        paths.into_iter().flatten().collect()
+    }
+
     pub(super) fn roots(&self) -> Option<[NodeId; 2]> {
         self.window.as_ref().map(|window| [window.roots.0, window.roots.1])
     }
