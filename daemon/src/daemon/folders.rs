@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keystore::{DeviceKey, FolderId, KeyFile, KeyFileFolder};
 use parking_lot::{Mutex, RwLock};
-use protocol::RelPath;
 use protocol::engine::Event;
+use protocol::{NodeId, RelPath};
 use tokio::sync::mpsc;
 
 use super::join::{self, Joining};
@@ -37,6 +38,7 @@ pub(super) struct Folders {
     folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
     /// What is in the key file; also the order of folders. One change at a time.
     keys: tokio::sync::Mutex<KeyFile>,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Folders {
@@ -54,6 +56,7 @@ impl Folders {
             lan: Mutex::new(None),
             folders: Arc::default(),
             keys: tokio::sync::Mutex::new(keys),
+            stopping: Arc::default(),
         });
         tokio::spawn(deliver(events, Arc::clone(&folders.folders)));
         let rows: Vec<_> = folders.keys.lock().await.folders.iter().map(copy_of).collect();
@@ -63,6 +66,7 @@ impl Folders {
             }
         }
         folders.follow_settings();
+        tokio::spawn(super::sweep::keep_small(Arc::downgrade(&folders)));
         Ok(folders)
     }
 
@@ -151,6 +155,39 @@ impl Folders {
                 None
             }
         }
+    }
+
+    /// The folders, in no order.
+    pub(super) fn all(&self) -> Vec<Arc<Folder>> {
+        self.folders.read().values().cloned().collect()
+    }
+
+    /// The database.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Set when the daemon stops.
+    pub(super) fn stopping(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopping)
+    }
+
+    /// The roots that the folders use beside those in the database; `None` if one of them may have
+    /// made nodes that nothing names yet.
+    pub(super) async fn roots_in_use(&self) -> Option<Vec<NodeId>> {
+        let folders = self.all();
+        let mut roots = Vec::new();
+        for folder in folders {
+            let asked = folder.ask(|runner| {
+                let is_busy = runner.engine.is_busy() || runner.hands.is_tending();
+                (!is_busy).then(|| runner.engine.roots())
+            });
+            match asked.await {
+                Some(of_folder) => roots.extend(of_folder?),
+                None => {} // its loop has ended
+            }
+        }
+        Some(roots)
     }
 
     async fn forget_key(&self, id: FolderId) -> Result<(), ApiError> {
@@ -359,6 +396,7 @@ impl Control for Folders {
     }
 
     async fn shutdown(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         *self.lan.lock() = None;
         let folders: Vec<_> = std::mem::take(&mut *self.folders.write()).into_values().collect();
         for folder in folders {

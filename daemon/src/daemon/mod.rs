@@ -6,6 +6,9 @@ mod folders;
 mod join;
 mod network;
 mod rows;
+mod sweep;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::io::IsTerminal;
@@ -28,6 +31,10 @@ use crate::api::routes::{Api, router};
 use crate::api::{serve, socket};
 use crate::config::{LiveConfig, Surroundings};
 use crate::home::Home;
+
+/// What is logged unless `SYNCD_LOG` says otherwise. `notify` warns of every watch whose directory has
+/// gone, which is what directories do.
+const LOG_FILTER: &str = "warn,syncd=info,notify=error";
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -130,7 +137,7 @@ async fn supervise<C: Control>(
 }
 
 fn start_log() {
-    let filter = EnvFilter::try_from_env("SYNCD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,syncd=info"));
+    let filter = EnvFilter::try_from_env("SYNCD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
 }

@@ -15,9 +15,13 @@ use crate::folder::runner::Runner;
 /// How long `status` waits for the watcher to have said everything.
 const WATCHER_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What is said while records are being made anew.
+const REBUILT: &str = "the records of this folder were lost, or older than its files: everything is compared \
+    anew, and nothing is deleted";
+
 /// A folder's row in `status`.
 pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
-    let all_noticed = all_noticed(folder, WATCHER_PATIENCE).await;
+    let all_noticed = folder.hands().all_noticed(WATCHER_PATIENCE).await;
     let (name, path, secret) = (folder.name().to_owned(), path(folder), folder.secret().clone());
     let conflicts = folder.conflicts();
     let rates = folder.hands().rates();
@@ -59,14 +63,6 @@ pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
     }
 }
 
-/// Asks the watcher to say everything; whether it has. Where nothing watches, nothing is unread.
-pub(super) async fn all_noticed(folder: &Arc<Folder>, patience: Duration) -> bool {
-    let hands = Arc::clone(folder.hands());
-    let waited =
-        tokio::task::spawn_blocking(move || hands.is_polling() || hands.sync_watcher(patience)).await;
-    waited.unwrap_or(false)
-}
-
 /// What the folder is doing, why, and as a sentence.
 fn state_of(runner: &Runner, all_noticed: bool) -> (FolderState, Option<String>, Option<String>) {
     if let Some(failure) = &runner.failure {
@@ -80,8 +76,17 @@ fn state_of(runner: &Runner, all_noticed: bool) -> (FolderState, Option<String>,
         Activity::Idle if all_noticed => FolderState::Idle,
         Activity::Idle => FolderState::Scanning,
     };
-    let hold = runner.engine.hold().filter(|_| state == FolderState::Held);
-    (state, hold.map(|hold| hold.code.to_owned()), hold.map(|hold| hold.message.clone()))
+    if let (FolderState::Held, Some(hold)) = (state, runner.engine.hold()) {
+        return (state, Some(hold.code.to_owned()), Some(hold.message.clone()));
+    }
+    let is_moving = matches!(state, FolderState::Scanning | FolderState::Syncing);
+    if runner.rebuilding && is_moving {
+        return (state, Some("DB_REBUILT".into()), Some(REBUILT.into()));
+    }
+    match runner.hands.watch_trouble().filter(|_| state != FolderState::Paused) {
+        Some((code, message)) => (state, code.map(str::to_owned), Some(message)),
+        None => (state, None, None),
+    }
 }
 
 fn ended(folder: &Folder) -> FolderRow {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use protocol::engine::Activity;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::rows;
 use crate::api::error::{ApiError, Class};
 use crate::folder::Folder;
 
@@ -67,7 +66,9 @@ async fn see_all(folder: &Arc<Folder>) -> bool {
     let hands = Arc::clone(folder.hands());
     let polling = tokio::task::spawn_blocking(move || hands.is_polling()).await.unwrap_or(true);
     if !polling {
-        return rows::all_noticed(folder, WATCHER_PATIENCE).await;
+        let hands = Arc::clone(folder.hands());
+        let told = tokio::task::spawn_blocking(move || hands.sync_watcher(WATCHER_PATIENCE)).await;
+        return told.unwrap_or(false);
     }
     folder.event(protocol::engine::Event::Noticed(protocol::engine::Noticed::Everything));
     loop {
@@ -79,6 +80,7 @@ async fn see_all(folder: &Arc<Folder>) -> bool {
 }
 
 async fn stand(folder: &Arc<Folder>, peers: u64) -> Result<Standing, ApiError> {
+    let created = folder.is_created();
     let asked = folder.ask(move |runner| {
         if let Some(failure) = &runner.failure {
             return Err(failure.clone());
@@ -89,7 +91,7 @@ async fn stand(folder: &Arc<Folder>, peers: u64) -> Result<Standing, ApiError> {
             Activity::Held => Standing::Stopped(
                 runner.engine.hold().map_or_else(|| "the folder is held".into(), |hold| hold.message.clone()),
             ),
-            Activity::Idle if enough && runner.engine.has_first_head() => Standing::InSync,
+            Activity::Idle if enough && (created || runner.engine.has_first_head()) => Standing::InSync,
             _ => Standing::NotYet,
         })
     });

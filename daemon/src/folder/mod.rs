@@ -81,6 +81,7 @@ pub struct Folder {
     kept: Kept,
     net: Arc<Net>,
     settings: RwLock<Settings>,
+    created: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -99,7 +100,9 @@ impl Folder {
             let opening = opening_of(&engine_secret, &engine_kept).or_else(|| opening.clone());
             let identity = identity(&engine_secret, opening.as_ref(), &settings.name);
             let paused = engine_kept.0.facts().map(|facts| facts.paused).unwrap_or_default();
-            let start = engine::Start { joined: !created, distrust_records, paused };
+            // Lost records wait for a first head as well: then what is equal is not put again.
+            let lost = distrust_records && engine_kept.0.load_state().is_ok_and(|state| state.is_none());
+            let start = engine::Start { joined: !created || lost, distrust_records, paused };
             Engine::new(engine_kept.clone(), identity, engine_settings(&settings), start, now)
         });
         let thread = Runner::start(&name, Arc::clone(&hands), receiver, fresh, make)?;
@@ -112,6 +115,7 @@ impl Folder {
             kept,
             net: Arc::clone(&net),
             settings: RwLock::new(settings),
+            created,
             thread: Mutex::new(Some(thread)),
         });
         let opening = opening_of(&secret, &folder.kept);
@@ -133,6 +137,11 @@ impl Folder {
     /// Its key.
     pub fn secret(&self) -> &FolderSecret {
         &self.secret
+    }
+
+    /// Whether it was made here: it need not hear from anybody to be in sync.
+    pub fn is_created(&self) -> bool {
+        self.created
     }
 
     /// Whether we may write.

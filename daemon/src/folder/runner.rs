@@ -87,6 +87,8 @@ pub struct Runner {
     pub peers: BTreeMap<DeviceId, Peer>,
     /// Why the loop cannot go on, if so.
     pub failure: Option<String>,
+    /// The records were lost, or older than the disk, and not everything is in its place again.
+    pub rebuilding: bool,
     pub(super) upkeep: Upkeep,
     started: Instant,
     kept_up: Instant,
@@ -121,8 +123,18 @@ impl Runner {
                 };
                 let upkeep = Upkeep::new(started);
                 let (peers, failure) = (BTreeMap::new(), None);
-                let mut runner =
-                    Self { engine, hands, peers, failure, upkeep, started, kept_up: started, inputs, make };
+                let mut runner = Self {
+                    engine,
+                    hands,
+                    peers,
+                    failure,
+                    rebuilding: distrust,
+                    upkeep,
+                    started,
+                    kept_up: started,
+                    inputs,
+                    make,
+                };
                 if let Err(hold) = opened {
                     runner.on_root(RootNews::Trouble(hold));
                 }
@@ -139,6 +151,7 @@ impl Runner {
                 tracing::info!(distrust_records, "the folder begins anew");
                 self.engine = engine;
                 self.failure = None;
+                self.rebuilding = distrust_records;
                 self.upkeep.failed = None;
                 // What peers have told is forgotten: they tell it again when they join.
                 self.hands.rejoin();

@@ -104,6 +104,7 @@ impl Runner {
         }
         let is_idle = self.engine.activity() == Activity::Idle;
         if is_idle {
+            self.rebuilding = false;
             self.hands.has_space();
         }
         let chores = self.upkeep.chores(now, self.hands.archive_days(), is_idle);

@@ -1,6 +1,6 @@
 //! The nodes that were used last, in front of the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use protocol::NodeId;
@@ -58,6 +58,12 @@ impl NodeCache {
         if let Some(cached) = self.nodes.get_mut(id) {
             cached.whole = true;
         }
+    }
+
+    /// Removes all of these, however many.
+    pub(super) fn remove_all(&mut self, ids: &HashSet<NodeId>) {
+        let here: Vec<_> = self.nodes.keys().filter(|id| ids.contains(id)).copied().collect();
+        here.iter().for_each(|id| self.remove(id));
     }
 
     pub(super) fn remove(&mut self, id: &NodeId) {

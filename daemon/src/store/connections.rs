@@ -113,19 +113,31 @@ impl Connections {
         Ok(result)
     }
 
-    /// Gives up to `pages` unused pages back to the file system and empties the WAL.
-    pub(super) fn tidy(&self, pages: u32) -> Result<()> {
+    /// Gives up to `pages` unused pages back to the file system and empties the WAL. Whether there
+    /// are more.
+    pub(super) fn tidy(&self, pages: u32) -> Result<bool> {
+        // Most of the WAL goes without the writer having to wait.
+        self.open_with(OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row(
+            "PRAGMA wal_checkpoint(PASSIVE)",
+            [],
+            |_| Ok(()),
+        )?;
         let writer = self.writer.lock();
         let mut vacuum = writer.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
         drop(rows);
         writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        Ok(())
+        let unused: i64 = writer.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+        Ok(unused > 0)
     }
 
     fn open_reader(&self) -> Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        self.open_with(OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    fn open_with(&self, access: OpenFlags) -> Result<Connection> {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         prepare(&connection, READER_CACHE_KIB)?;

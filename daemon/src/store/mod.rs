@@ -75,6 +75,8 @@ struct Shared {
     /// How often removing has begun; changes only under `sweep`.
     sweeps: AtomicU64,
     cache: Mutex<NodeCache>,
+    /// Nodes that were added since the file was opened.
+    added: AtomicU64,
 }
 
 impl Store {
@@ -87,14 +89,15 @@ impl Store {
         let connections = Connections::open(path)?;
         let cache = Mutex::new(NodeCache::new(NODE_CACHE_BYTES));
         let (sweep, sweeps) = (Mutex::new(Sweep::Idle), AtomicU64::new(0));
-        let store = Self { shared: Arc::new(Shared { connections, sweep, sweeps, cache }) };
+        let store =
+            Self { shared: Arc::new(Shared { connections, sweep, sweeps, cache, added: AtomicU64::new(0) }) };
         store.finish_forgetting()?;
         Ok(store)
     }
 
     /// Gives up to `pages` pages of unused space back to the file system and empties the
-    /// write-ahead log. For quiet times.
-    pub fn tidy(&self, pages: u32) -> Result<()> {
+    /// write-ahead log. For quiet times. Whether there are more.
+    pub fn tidy(&self, pages: u32) -> Result<bool> {
         self.shared.connections.tidy(pages)
     }
 }

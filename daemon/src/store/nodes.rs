@@ -59,12 +59,21 @@ impl Shared {
         if nodes.is_empty() {
             return Ok(());
         }
-        self.connections.write(Durability::Process, |transaction| {
+        let saved = self.connections.write(Durability::Process, |transaction| {
             let mut sweep = self.sweep.lock();
-            nodes.iter().for_each(|(id, _)| sweep.on_save(id));
+            let doomed: Vec<bool> = nodes.iter().map(|(id, _)| sweep.on_save(id)).collect();
             drop(sweep);
-            nodes.iter().try_for_each(|(id, bytes)| put(transaction, id, bytes, whole))
-        })?;
+            let mut added = 0;
+            for ((id, bytes), was_doomed) in nodes.iter().zip(doomed) {
+                added += u64::from(put(transaction, id, bytes, whole, was_doomed)?);
+            }
+            self.added.fetch_add(added, Relaxed);
+            Ok(())
+        });
+        if saved.is_err() {
+            self.sweep.lock().on_failed_save();
+        }
+        saved?;
         let mut cache = self.cache.lock();
         for (id, bytes) in nodes {
             let whole = whole || cache.find(id).is_some_and(|(_, whole)| whole);
@@ -89,7 +98,14 @@ impl Shared {
     }
 }
 
-fn put(transaction: &Transaction<'_>, id: &NodeId, bytes: &Bytes, whole: bool) -> Result<()> {
+/// Whether it was not there.
+fn put(
+    transaction: &Transaction<'_>,
+    id: &NodeId,
+    bytes: &Bytes,
+    whole: bool,
+    was_doomed: bool,
+) -> Result<bool> {
     debug_assert_eq!(NodeId::of(bytes), *id, "the address of a node is the hash of its bytes");
     let known: Option<bool> = transaction
         .prepare_cached("SELECT whole FROM nodes WHERE id = ?1")?
@@ -99,7 +115,10 @@ fn put(transaction: &Transaction<'_>, id: &NodeId, bytes: &Bytes, whole: bool) -
         Some(was_whole) => {
             if whole && !was_whole {
                 transaction.prepare_cached("UPDATE nodes SET whole = 1 WHERE id = ?1")?.execute([&id.0])?;
+            } else if was_doomed && was_whole && !whole {
+                transaction.prepare_cached("UPDATE nodes SET whole = 0 WHERE id = ?1")?.execute([&id.0])?;
             }
+            Ok(false)
         }
         None => {
             transaction
@@ -108,9 +127,9 @@ fn put(transaction: &Transaction<'_>, id: &NodeId, bytes: &Bytes, whole: bool) -
             transaction
                 .prepare_cached("INSERT INTO nodes (id, number, whole) VALUES (?1, ?2, ?3)")?
                 .execute(params![id.0, transaction.last_insert_rowid(), whole])?;
+            Ok(true)
         }
     }
-    Ok(())
 }
 
 macro_rules! node_store {

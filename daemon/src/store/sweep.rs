@@ -16,6 +16,11 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::error::{DatabaseError, Result};
 use super::{Durability, Store};
 
+/// Nodes that are compared with the marked ones while nobody else can look up any.
+const LOOKED_UP_AT_ONCE: usize = 4_096;
+/// Nodes that are no longer whole in one transaction: some milliseconds.
+const DEMOTED_AT_ONCE: usize = 512;
+
 /// How far the removal of unreachable nodes is.
 pub(super) enum Sweep {
     Idle,
@@ -24,9 +29,11 @@ pub(super) enum Sweep {
         marked: HashSet<NodeId>,
         seen: HashSet<NodeId>,
     },
-    /// These go, unless they are saved again before.
+    /// These go, unless they are saved again before. Of those in `whole` the database still says
+    /// that they are whole: none goes before that is taken back for all.
     Sweeping {
         doomed: HashSet<NodeId>,
+        whole: Vec<NodeId>,
     },
 }
 
@@ -52,16 +59,27 @@ impl Sweep {
                 }
                 true
             }
-            Self::Sweeping { doomed } => !doomed.contains(id),
+            Self::Sweeping { doomed, .. } => !doomed.contains(id),
         }
     }
 
-    /// A node is kept, anew or again. The writer must be held.
-    pub(super) fn on_save(&mut self, id: &NodeId) {
-        if let Self::Sweeping { doomed } = self {
-            doomed.remove(id);
+    /// What was to be saved has not been, and counts as doomed no more: it must not stay whole while
+    /// its children go. Once all are demoted, it is not.
+    pub(super) fn on_failed_save(&mut self) {
+        if matches!(self, Self::Sweeping { whole, .. } if !whole.is_empty()) {
+            *self = Self::Idle;
         }
+    }
+
+    /// A node is kept, anew or again. The writer must be held. Whether it was as good as gone: then
+    /// what the database says of it does not count.
+    pub(super) fn on_save(&mut self, id: &NodeId) -> bool {
+        let was_doomed = match self {
+            Self::Sweeping { doomed, .. } => doomed.remove(id),
+            _ => false,
+        };
         self.on_use(id);
+        was_doomed
     }
 }
 
@@ -106,21 +124,15 @@ impl Store {
     }
 
     fn sweep_slice(&self, limit: usize) -> Result<Swept> {
+        if !self.begin_removal()? {
+            return Ok(Swept::Unwalked);
+        }
+        while self.demote_slice()? {
+            std::thread::yield_now();
+        }
         self.shared.connections.write(Durability::Process, |transaction| {
             let mut sweep = self.shared.sweep.lock();
-            if let Sweep::Marking { marked, seen } = &*sweep {
-                if !seen.is_empty() {
-                    return Ok(Swept::Unwalked);
-                }
-                let doomed = doom(transaction, marked)?;
-                let mut cache = self.shared.cache.lock();
-                doomed.iter().for_each(|id| cache.remove(id));
-                self.shared.sweeps.fetch_add(1, Relaxed);
-                *sweep = Sweep::Sweeping { doomed };
-            }
-            let Sweep::Sweeping { doomed } = &mut *sweep else {
-                return Err(DatabaseError::Misuse("nodes are swept only after marking"));
-            };
+            let Sweep::Sweeping { doomed, .. } = &mut *sweep else { return Ok(Swept::Done) };
             let slice: Vec<_> = doomed.iter().copied().take(limit).collect();
             for id in &slice {
                 remove(transaction, id)?;
@@ -133,24 +145,86 @@ impl Store {
             Ok(Swept::Done)
         })
     }
-}
 
-/// What is not marked, and is no longer whole from here on: its children go before it, perhaps,
-/// and a crash may come in between.
-fn doom(transaction: &Transaction<'_>, marked: &HashSet<NodeId>) -> Result<HashSet<NodeId>> {
-    let mut doomed = HashSet::new();
-    let mut all = transaction.prepare("SELECT id FROM nodes")?;
-    for id in all.query_map([], |row| row.get::<_, [u8; 32]>(0))? {
-        let id = NodeId(id?);
-        if !marked.contains(&id) {
-            doomed.insert(id);
+    /// From marking to removing: what is not marked is doomed. `false` if there is more to mark.
+    fn begin_removal(&self) -> Result<bool> {
+        let marks = match &*self.shared.sweep.lock() {
+            Sweep::Idle => return Err(DatabaseError::Misuse("nodes are swept only after marking")),
+            Sweep::Sweeping { .. } => return Ok(true),
+            Sweep::Marking { seen, .. } if !seen.is_empty() => return Ok(false),
+            Sweep::Marking { marked, .. } => marked.len(),
+        };
+        // What is saved from here on is seen, and found out below.
+        let all = self.all_nodes()?;
+        let mut doomed = HashSet::new();
+        for some in all.chunks(LOOKED_UP_AT_ONCE) {
+            let Sweep::Marking { marked, .. } = &*self.shared.sweep.lock() else { return Ok(false) };
+            doomed.extend(some.iter().filter(|id| !marked.contains(id)));
         }
+        let whole = doomed.iter().copied().collect();
+        let mut sweep = self.shared.sweep.lock();
+        match &*sweep {
+            Sweep::Marking { marked, seen } if seen.is_empty() && marked.len() == marks => {}
+            _ => return Ok(false),
+        }
+        self.shared.cache.lock().remove_all(&doomed);
+        self.shared.sweeps.fetch_add(1, Relaxed);
+        *sweep = Sweep::Sweeping { doomed, whole };
+        Ok(true)
     }
-    let mut demote = transaction.prepare_cached("UPDATE nodes SET whole = 0 WHERE id = ?1")?;
-    for id in &doomed {
-        demote.execute([&id.0])?;
+
+    fn all_nodes(&self) -> Result<Vec<NodeId>> {
+        self.shared.connections.read(|connection| {
+            let mut all = connection.prepare("SELECT id FROM nodes")?;
+            let ids = all.query_map([], |row| Ok(NodeId(row.get(0)?)))?;
+            Ok(ids.collect::<rusqlite::Result<_>>()?)
+        })
     }
-    Ok(doomed)
+
+    /// What is doomed is no longer whole: its children go before it, perhaps, and a crash may come in
+    /// between. Whether there is more.
+    fn demote_slice(&self) -> Result<bool> {
+        self.shared.connections.write(Durability::Process, |transaction| {
+            let mut sweep = self.shared.sweep.lock();
+            let Sweep::Sweeping { doomed, whole } = &mut *sweep else { return Ok(false) };
+            let mut demote = transaction.prepare_cached("UPDATE nodes SET whole = 0 WHERE id = ?1")?;
+            let from = whole.len().saturating_sub(DEMOTED_AT_ONCE);
+            for id in whole.drain(from..).filter(|id| doomed.contains(id)) {
+                demote.execute([&id.0])?;
+            }
+            Ok(!whole.is_empty())
+        })
+    }
+
+    /// How many nodes have been added since the database was opened.
+    pub fn added_nodes(&self) -> u64 {
+        self.shared.added.load(Relaxed)
+    }
+
+    /// How many nodes there are; reads through an index.
+    pub fn count_nodes(&self) -> Result<u64> {
+        self.shared.connections.read(|connection| {
+            let count: i64 = connection.query_row("SELECT count(*) FROM nodes", [], |row| row.get(0))?;
+            Ok(count.cast_unsigned())
+        })
+    }
+
+    /// The roots of all folders' states, and the signed heads that are kept, as they were given.
+    pub fn saved_roots(&self) -> Result<(Vec<NodeId>, Vec<Vec<u8>>)> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare("SELECT context, entries, applied FROM state")?;
+            let mut rows = select.query([])?;
+            let mut roots = Vec::new();
+            while let Some(row) = rows.next()? {
+                for column in 0..3 {
+                    roots.extend(row.get::<_, Option<[u8; 32]>>(column)?.map(NodeId));
+                }
+            }
+            let mut select = connection.prepare("SELECT bytes FROM heads")?;
+            let heads = select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            Ok((roots, heads))
+        })
+    }
 }
 
 fn remove(transaction: &Transaction<'_>, id: &NodeId) -> Result<()> {

@@ -60,10 +60,7 @@ impl Dirty {
     }
 
     pub(super) fn has(&self, path: &RelPath) -> bool {
-        // What is below a path that was noticed may have changed with it.
-        self.everything
-            || self.paths.contains(path)
-            || (!self.paths.is_empty() && path.ancestors().any(|above| self.paths.contains(&above)))
+        self.everything || self.paths.contains(path)
     }
 
     /// When it is time to look.
@@ -169,14 +166,12 @@ impl<S: FolderStore> Engine<S> {
         if !scanned.notes.is_empty() {
             self.stuck.clear();
         }
-        let mut open = Vec::new();
-        for (path, record) in &scanned.notes {
-            if record.is_none() {
-                open.push(path.clone());
-            } else if self.unapplied.contains_key(path) {
-                self.revisit.insert(path.clone());
-            }
-        }
+        // What a commit puts is looked at with it. Of the rest, metadata may have to give way.
+        let put = scanned.commit.iter().flat_map(|draft| &draft.put).map(|entry| &entry.path);
+        let put: BTreeSet<_> = put.collect();
+        let notes = scanned.notes.iter().map(|(path, _)| path);
+        let mut open: Vec<_> = notes.filter(|path| !put.contains(path)).cloned().collect();
+        self.revisit.extend(open.iter().filter(|path| self.unapplied.contains_key(*path)).cloned());
         for path in &scanned.local_changes {
             if self.unapplied.get(path).is_none_or(|why| why.reason != Reason::LocalChange) {
                 self.stuck.clear();
@@ -291,7 +286,7 @@ impl<S: FolderStore> Engine<S> {
             return Ok(());
         }
         let mut changes = Changes::default();
-        self.clear_stale_reports(&mut changes);
+        self.clear_stale_reports(&mut changes)?;
         self.retry(Reason::Waiting);
         if full {
             self.scanned = true;
@@ -321,7 +316,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// What was reported before, lies in what has been scanned, and was not reported again, is fine.
-    fn clear_stale_reports(&mut self, changes: &mut Changes) {
+    fn clear_stale_reports(&mut self, changes: &mut Changes) -> Result<(), EngineError> {
         let scanned = |path: &RelPath| match &self.scanning {
             Scan::Full => true,
             Scan::Paths(paths) => paths.iter().any(|p| p == path || path.is_below(Some(p))),
@@ -333,11 +328,11 @@ impl<S: FolderStore> Engine<S> {
             .filter(|(path, _)| scanned(path) && !self.reported.contains(*path))
             .map(|(path, _)| path.clone())
             .collect();
-        for path in stale {
+        for path in &stale {
             self.stuck.clear();
-            self.revisit.insert(path.clone());
-            self.set_unapplied(changes, path, None);
+            self.set_unapplied(changes, path.clone(), None);
         }
+        self.leave_open(changes, stale)
     }
 
     /// Notes why a path is not what the state wants, or that it is no longer so.

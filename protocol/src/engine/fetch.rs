@@ -48,7 +48,7 @@ impl NodeFetch {
             return None;
         }
         let busy = |peer: &DeviceId| self.asked.values().filter(|(p, _)| p == peer).count();
-        let mut peers: Vec<_> = peers.iter().copied().collect();
+        let mut peers: Vec<_> = peers.to_vec();
         peers.sort_by_key(busy);
         for peer in peers {
             let (ids, rest) = self.split(&peer);

@@ -101,6 +101,8 @@ struct Peer {
     complete: Option<NodeId>,
     /// The head that we last told it.
     told: Option<(NodeId, NodeId)>,
+    /// The entries of which we last told it that we have all content.
+    told_complete: Option<NodeId>,
 }
 
 /// What runs on the disk right now.
@@ -437,11 +439,11 @@ impl<S: FolderStore> Engine<S> {
 /// Peers.
 impl<S: FolderStore> Engine<S> {
     fn on_joined(&mut self, peer: DeviceId) {
-        self.peers.insert(peer, Peer { heads: Vec::new(), complete: None, told: None });
+        self.peers.insert(peer, Peer { heads: Vec::new(), complete: None, told: None, told_complete: None });
         self.staging.add_peer(peer);
         self.tell(peer, &[]);
-        if let Some(entries) = self.complete.filter(|complete| *complete == self.state.entries) {
-            self.effects.push_back(Effect::Send(peer, Message::Complete { entries }));
+        if self.complete == Some(self.state.entries) {
+            self.tell_complete();
         }
         self.retry_without_content();
     }
@@ -522,12 +524,15 @@ impl<S: FolderStore> Engine<S> {
         let entries = self.state.entries;
         // What could not be applied is not here either, or nobody knows.
         let lacks = self.unapplied.values().any(|why| why.reason != Reason::Unsynced);
-        if self.told.is_none() || lacks || self.complete == Some(entries) {
+        if self.told.is_none() || lacks {
             return;
         }
         self.complete = Some(entries);
-        for peer in self.peers.keys() {
-            self.effects.push_back(Effect::Send(*peer, Message::Complete { entries }));
+        for (peer, known) in &mut self.peers {
+            if known.told_complete != Some(entries) {
+                known.told_complete = Some(entries);
+                self.effects.push_back(Effect::Send(*peer, Message::Complete { entries }));
+            }
         }
     }
 }

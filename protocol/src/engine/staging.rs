@@ -291,10 +291,10 @@ impl<S: FolderStore> Engine<S> {
         let mut wishes = Vec::new();
         for id in ready {
             let Some(content) = self.staging.contents.get_mut(&id) else { continue };
-            if let Progress::List(pull) = std::mem::replace(&mut content.progress, Progress::Preparing) {
-                if let Err(PullError::Store(error)) = pull.finish(&self.store) {
-                    return Err(error.into());
-                }
+            if let Progress::List(pull) = std::mem::replace(&mut content.progress, Progress::Preparing)
+                && let Err(PullError::Store(error)) = pull.finish(&self.store)
+            {
+                return Err(error.into());
             }
             wishes.push(content.wish.clone());
         }

@@ -6,7 +6,7 @@
 //! next window begins behind it, also after a crash. Paths that could not be applied are kept aside
 //! and hold up nothing.
 
-use std::collections::{BTreeMap, BTreeSet, Bound};
+use std::collections::{BTreeMap, BTreeSet, Bound, btree_map};
 use std::time::Duration;
 
 use super::staging::{Failure, Staging};
@@ -44,6 +44,8 @@ pub(super) struct Step {
     has_removals: bool,
     /// Deletions that were let through and are still to be made.
     let_through: u64,
+    /// Paths that this step has changed: that they are noticed is no news.
+    made: BTreeSet<RelPath>,
     need_files: u64,
     need_bytes: u64,
     tried_at: Option<Duration>,
@@ -62,6 +64,8 @@ struct Window {
     waiting: Vec<RelPath>,
     /// Paths that show what they should.
     settled: Vec<RelPath>,
+    /// Paths that it was planned for though no entries of theirs differ.
+    revisited: BTreeSet<RelPath>,
     /// What the operations under way take: by path, the content out of staging, or the path that
     /// gives it up.
     sources: BTreeMap<RelPath, Source>,
@@ -113,12 +117,12 @@ impl<S: FolderStore> Engine<S> {
         }
         loop {
             let roots = (self.state.entries, self.applied);
-            if self
-                .step
-                .window
-                .as_ref()
-                .is_some_and(|window| window.roots == roots && self.revisit.is_empty())
-            {
+            let is_old = |window: &mut Window| window.roots != roots || !self.revisit.is_empty();
+            if let Some(window) = self.step.window.take_if(is_old) {
+                // It is planned anew, with what nothing but it would lead to.
+                self.revisit.extend(window.revisited);
+            }
+            if self.step.window.is_some() {
                 break;
             }
             if roots.0 == roots.1 && self.revisit.is_empty() {
@@ -145,6 +149,7 @@ impl<S: FolderStore> Engine<S> {
         if self.step.counted.take().is_some() || self.step.window.is_some() {
             self.step.window = None;
             self.step.removals_only = None;
+            self.step.made.clear();
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();
@@ -161,8 +166,9 @@ impl<S: FolderStore> Engine<S> {
         let (mut files, mut bytes, mut has_removals) = (0, 0, false);
         let mut gone = Vec::new();
         let mut come = BTreeSet::new();
+        let new = self.tree(self.state.entries);
         for group in self.groups_of_differences() {
-            let (_, edits, removed) = group?;
+            let (path, edits, removed) = group?;
             let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
             has_removals |= put.is_none();
             let content = put.or(removed.as_ref()).map(|entry| entry.content.clone());
@@ -173,7 +179,9 @@ impl<S: FolderStore> Engine<S> {
                     bytes += content.size_bytes();
                     come.insert(content);
                 }
-                None => gone.push(content),
+                // Not if only one of several entries of equal content goes.
+                None if !new.at(&path)?.iter().any(|entry| entry.content == content) => gone.push(content),
+                None => {}
             }
         }
         gone.retain(|content| !come.contains(content));
@@ -194,7 +202,6 @@ impl<S: FolderStore> Engine<S> {
 
     /// What differs between the applied entries and the state, path by path: the edits, and one of
     /// the entries that go.
-    #[expect(clippy::type_complexity, reason = "one local use each")]
     pub(super) fn groups_of_differences(
         &self,
     ) -> impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>> {
@@ -288,9 +295,9 @@ impl<S: FolderStore> Engine<S> {
             found.edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
         }
         for path in render::affected(&old, &new, context, moved)? {
-            if !wants.contains_key(&path) {
-                let want = renderer.path(&path)?;
-                wants.insert(path, want);
+            if let btree_map::Entry::Vacant(vacant) = wants.entry(path) {
+                let want = renderer.path(vacant.key())?;
+                vacant.insert(want);
             }
         }
         for (path, _) in movers.values() {
@@ -298,7 +305,15 @@ impl<S: FolderStore> Engine<S> {
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
-        let is_touched = |path: &RelPath| self.is_touched(path);
+        let is_users = |path: &RelPath| self.dirty.has(path) && !self.step.made.contains(path);
+        let is_touched = |path: &RelPath| {
+            is_users(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
+        };
+        let waits_for_scan = |(path, want): (&RelPath, &Option<Shown>)| match &want.as_ref()?.content {
+            Content::File { id, .. } if is_users(path) => Some(*id),
+            _ => None,
+        };
+        let awaited = wants.iter().filter_map(waits_for_scan).collect();
         let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
         let looked_at: Vec<_> = wants.keys().cloned().collect();
         let plan = plan::plan(&view, wants, &|_| false)?;
@@ -309,28 +324,18 @@ impl<S: FolderStore> Engine<S> {
             records: Vec::new(),
             waiting: plan.waiting.into_iter().map(|(path, _)| path).chain(blocked).collect(),
             settled: Vec::new(),
+            revisited: std::mem::take(&mut self.revisit),
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
         };
-        window.add(plan.passes);
+        window.add(plan.passes, &awaited);
         window.settle(looked_at);
-        self.revisit.clear();
         let wanted = window.ops.iter().filter_map(Op::staged).collect();
         let forgotten = self.staging.retain(&wanted);
         self.forget(forgotten);
         self.want_contents(&window)?;
         self.step.window = Some(window);
         Ok(())
-    }
-
-    /// Whether a path may be the user's. A directory that is only noticed (we have just made things in
-    /// it) is none: the executor looks at it anyway.
-    fn is_touched(&self, path: &RelPath) -> bool {
-        if self.unapplied.get(path).is_some_and(|why| why.reason == Reason::LocalChange) {
-            return true;
-        }
-        let is_directory = |record: Record| record.shown.content.is_directory();
-        self.dirty.has(path) && !self.store.record(path).is_ok_and(|found| found.is_some_and(is_directory))
     }
 
     /// Directories that shall go, but hold a reader's own changes: of these there may be no records.
@@ -491,6 +496,9 @@ impl<S: FolderStore> Engine<S> {
         for (path, outcome) in outcomes {
             let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
             progress |= done;
+            if done {
+                self.step.made.insert(path.clone());
+            }
             self.step.let_through -=
                 u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
             match window.sources.get(&path) {
@@ -639,7 +647,7 @@ impl Window {
     }
 
     /// Turns the changes into operations, with moves where one path gives up what another wants.
-    fn add(&mut self, passes: Vec<Vec<Change>>) {
+    fn add(&mut self, passes: Vec<Vec<Change>>, awaited: &BTreeSet<ContentId>) {
         for pass in passes {
             let mut leaving: BTreeMap<ContentId, Change> = BTreeMap::new();
             let mut rest = Vec::new();
@@ -666,7 +674,11 @@ impl Window {
                 let source = source(&change, &mut leaving);
                 ops.push(Op { path: change.path, before: change.before, after: change.after, source });
             }
-            let mut removals: Vec<_> = leaving.into_values().collect();
+            // What a path will show after a scan is not removed before: then it is a rename.
+            let (kept, leaving): (Vec<_>, Vec<_>) =
+                leaving.into_iter().partition(|(id, _)| awaited.contains(id));
+            self.waiting.extend(kept.into_iter().map(|(_, change)| change.path));
+            let mut removals: Vec<_> = leaving.into_iter().map(|(_, change)| change).collect();
             removals.sort_by(|a, b| b.path.cmp(&a.path));
             let at = ops.iter().position(|op| op.after.is_none()).unwrap_or(ops.len());
             let removals = removals.into_iter().map(|c| Op {

@@ -29,6 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use protocol::Timestamp;
 use protocol::engine::Hold;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::hash::{HashContext, Progress};
 use super::kept::Kept;
@@ -80,6 +81,8 @@ pub struct Hands {
     /// Upkeep is at work.
     tending: AtomicBool,
     running: AtomicUsize,
+    /// The answer to the probe that is under way.
+    probe: Mutex<Option<watch::Receiver<Option<bool>>>>,
     /// What travels; measured by the loop.
     pub rates: Rates,
 }
@@ -132,6 +135,7 @@ impl Hands {
             staging: RwLock::new(()),
             tending: AtomicBool::new(false),
             running: AtomicUsize::new(0),
+            probe: Mutex::new(None),
             rates: Rates::default(),
         })
     }
@@ -169,6 +173,45 @@ impl Hands {
                 state.polling.is_some() || !state.unwatched.is_empty()
             })
         })
+    }
+
+    /// Why not everything is watched, if so: a code where there is one, and a sentence.
+    pub fn watch_trouble(&self) -> Option<(Option<&'static str>, String)> {
+        let open = self.opened()?;
+        let Some(watcher) = open.watcher.lock().clone() else {
+            return Some((Some("WATCH_LIMIT"), "changes are only polled for: nothing can be watched".into()));
+        };
+        let state = watcher.state();
+        if !state.unwatched.is_empty() {
+            let message = format!(
+                "{} directories cannot be watched and are polled; raise fs.inotify.max_user_watches",
+                state.unwatched_directories
+            );
+            return Some((Some("WATCH_LIMIT"), message));
+        }
+        state.polling.map(|why| (None, format!("changes are only polled for: {why}")))
+    }
+
+    /// Asks the watcher to say everything, and whether it has within `timeout`; where nothing watches,
+    /// nothing is unread. Whoever asks while an answer is on its way shares it.
+    pub async fn all_noticed(self: &Arc<Self>, timeout: Duration) -> bool {
+        let mut answer = {
+            let mut probe = self.probe.lock();
+            match probe.as_ref().filter(|probe| probe.borrow().is_none() && probe.has_changed().is_ok()) {
+                Some(under_way) => under_way.clone(),
+                None => {
+                    let (sender, answer) = watch::channel(None);
+                    *probe = Some(answer.clone());
+                    self.spawn(move |hands| {
+                        let told = hands.is_polling() || hands.sync_watcher(timeout);
+                        let _ = sender.send(Some(told));
+                    });
+                    answer
+                }
+            }
+        };
+        let told = answer.wait_for(Option::is_some).await.map(|told| *told);
+        told.is_ok_and(|told| told == Some(true))
     }
 
     /// Waits until everything that happened on the disk before has been noticed; `false` if that

@@ -1,0 +1,20 @@
+//! Whole devices without I/O: engines with a database, a disk and a network in memory, in virtual
+//! time.
+//!
+//! [`store`] is a database, [`disk`] a file system, [`device`] carries out an engine's effects on
+//! them, [`world`] is the network between devices and the clock; [`history`] lets users, crashes and
+//! broken links loose on them and looks whether all is well at the end.
+
+pub mod apply;
+pub mod device;
+pub mod disk;
+pub mod history;
+pub mod look;
+pub mod stage;
+pub mod store;
+pub mod world;
+
+pub use device::{Device, Role};
+pub use disk::Disk;
+pub use model::path;
+pub use world::World;

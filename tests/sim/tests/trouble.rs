@@ -1,0 +1,263 @@
+//! Peers that go, disks that refuse, people who hesitate.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use protocol::engine::{Activity, Command, Event, Hold, Reason};
+use sim::history::all_is_well;
+use sim::{Role, World, path};
+
+const TWO: [Role; 2] = [Role::Creator, Role::Writer];
+
+fn many(world: &mut World, count: usize) {
+    for n in 0..count {
+        text(world, 0, &format!("{n}"), &format!("file {n}"));
+    }
+    settled(world);
+}
+
+#[test]
+fn a_reader_that_learns_the_key_late_loses_no_head() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, &[Role::Creator, Role::NewReader]);
+        text(&mut world, 0, "a", "text");
+        world.start(0, false);
+        world.run_for(Duration::from_secs(5));
+        world.start(1, false);
+        world.connect_all();
+        world.run_for(Duration::from_secs(5));
+        settled(&mut world);
+    }
+}
+
+#[test]
+fn readers_pass_on_what_writers_that_never_met_have_written() {
+    let mut world = World::new(1, &[Role::Creator, Role::Writer, Role::Reader, Role::Reader]);
+    (0..4).for_each(|n| world.start(n, false));
+    world.connect(0, 2);
+    world.connect(1, 2);
+    world.connect(2, 3);
+    world.run_for(Duration::from_secs(10));
+    world.disconnect(0, 2);
+    world.disconnect(1, 2);
+    text(&mut world, 0, "a", "of 0");
+    text(&mut world, 1, "b", "of 1");
+    world.run_for(Duration::from_secs(10));
+    world.connect(0, 2);
+    world.run_until_quiet();
+    world.disconnect(0, 2);
+    world.connect(1, 2);
+    world.run_until_quiet();
+    assert_eq!(names(&world, 3), ["a", "b"]);
+    world.connect_all();
+    settled(&mut world);
+}
+
+#[test]
+fn a_link_that_breaks_at_any_moment_delays_but_spoils_nothing() {
+    for millis in (0..1_500).step_by(47) {
+        let mut world = World::started(millis, &TWO);
+        for n in 0..6 {
+            bytes(&mut world, 0, &format!("{n}"), long(n, 100_000 + 300_000 * (n as usize % 3)));
+        }
+        world.run_for(Duration::from_millis(millis));
+        world.disconnect(0, 1);
+        world.run_for(Duration::from_secs(40));
+        world.connect(0, 1);
+        settled(&mut world);
+    }
+}
+
+#[test]
+fn a_crash_at_any_moment_loses_nothing() {
+    for millis in (0..1_500).step_by(31) {
+        for n in 0..2 {
+            let mut world = World::started(millis, &TWO);
+            directory(&mut world, 0, "d");
+            for n in 0..4 {
+                text(&mut world, 0, &format!("d/{n}"), &format!("text {n}"));
+            }
+            settled(&mut world);
+            rename(&mut world, 0, "d", "e");
+            text(&mut world, 0, "e/0", "changed");
+            text(&mut world, 1, "d/1", "edited");
+            world.run_for(Duration::from_millis(millis));
+            world.crash(n);
+            world.start(n, false);
+            world.connect_all();
+            settled(&mut world);
+            assert!(names(&world, 0).contains(&"d/1".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn what_nobody_has_any_more_holds_up_nothing_else() {
+    let mut world = World::started(3, &TWO);
+    text(&mut world, 0, "a", "first");
+    settled(&mut world);
+    world.disconnect(0, 1);
+    text(&mut world, 0, "a", "second");
+    text(&mut world, 0, "b", "other");
+    world.run_for(Duration::from_secs(5));
+    world.devices[0].disk.remove(&path("a")); // and nobody noticed
+    world.connect(0, 1);
+    world.run_for(Duration::from_secs(25));
+    assert_eq!(names(&world, 1), ["a", "b"]);
+    assert_eq!(world.devices[1].engine().unapplied()[&path("a")].reason, Reason::NoContent);
+    assert_eq!(world.devices[1].engine().seeds(), (1, 1));
+    assert_eq!(world.devices[0].engine().seeds(), (0, 1));
+    // It comes back, and so does the link.
+    text(&mut world, 0, "a", "second");
+    world.run_for(Duration::from_secs(2));
+    world.disconnect(0, 1);
+    world.connect(0, 1);
+    settled(&mut world);
+}
+
+#[test]
+fn a_disk_that_refuses_a_path_is_tried_again() {
+    let mut world = World::started(4, &TWO);
+    world.devices[1].refused.insert(path("a"));
+    text(&mut world, 0, "a", "text");
+    text(&mut world, 0, "b", "text");
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.devices[1].engine().unapplied()[&path("a")].reason, Reason::Problem);
+    assert_eq!(names(&world, 1), ["b"]);
+    assert!(world.devices[1].effects["apply"] < 4);
+    world.devices[1].refused.clear();
+    world.run_for(Duration::from_secs(60));
+    settled(&mut world);
+}
+
+#[test]
+fn many_deletions_here_are_held_and_let_through() {
+    let mut world = World::started(5, &TWO);
+    world.part = 1_000;
+    many(&mut world, 100);
+    for n in 0..80 {
+        delete(&mut world, 0, &format!("{n}"));
+    }
+    world.run_until_quiet();
+    assert_eq!(world.devices[0].engine().hold().unwrap().code, "MASS_DELETE");
+    assert_eq!(names(&world, 1).len(), 100, "some were told");
+    // The other side is asked as well: they arrive there.
+    world.command(0, Command::Approve);
+    world.run_until_quiet();
+    assert_eq!(world.devices[1].engine().hold().unwrap().code, "MASS_DELETE");
+    world.command(1, Command::Approve);
+    settled(&mut world);
+    assert_eq!(names(&world, 1).len(), 20);
+}
+
+#[test]
+fn many_deletions_here_can_be_taken_back() {
+    let mut world = World::started(6, &TWO);
+    world.part = 1_000;
+    many(&mut world, 100);
+    for n in 0..80 {
+        delete(&mut world, 0, &format!("{n}"));
+    }
+    world.run_until_quiet();
+    world.command(0, Command::Revert(None));
+    settled(&mut world);
+    assert_eq!(names(&world, 0).len(), 100);
+}
+
+#[test]
+fn many_deletions_that_arrive_can_be_taken_back_for_everyone() {
+    let mut world = World::started(7, &TWO);
+    world.part = 1_000;
+    many(&mut world, 100);
+    for n in 0..80 {
+        delete(&mut world, 0, &format!("{n}"));
+    }
+    world.run_until_quiet();
+    world.command(0, Command::Approve);
+    world.run_until_quiet();
+    world.devices[1].touches += 1;
+    world.command(1, Command::Revert(None));
+    world.run_until_quiet();
+    assert_eq!(names(&world, 1).len(), 100);
+    settled(&mut world);
+    assert_eq!(names(&world, 0).len(), 100);
+}
+
+#[test]
+fn a_pause_stops_commits_and_changes_of_the_disk() {
+    let mut world = World::started(8, &TWO);
+    many(&mut world, 3);
+    world.command(1, Command::Pause);
+    text(&mut world, 0, "new", "text");
+    text(&mut world, 1, "mine", "text");
+    world.run_until_quiet();
+    assert_eq!(world.devices[1].engine().activity(), Activity::Paused);
+    assert_eq!((names(&world, 0).len(), names(&world, 1).len()), (4, 4));
+    world.command(1, Command::Resume);
+    settled(&mut world);
+    assert_eq!(names(&world, 0).len(), 5);
+}
+
+#[test]
+fn a_restored_disk_deletes_nothing_once_somebody_has_approved() {
+    let mut world = World::started(9, &TWO);
+    many(&mut world, 5);
+    world.crash(0);
+    world.devices[0].disk.remove(&path("1")); // the disk is older than the database
+    world.start(0, false);
+    world.handle(0, Event::Root(Some(Hold { code: "ROLLBACK_SUSPECTED", message: String::new() })));
+    world.connect_all();
+    world.run_until_quiet();
+    assert_eq!(names(&world, 1).len(), 5);
+    world.command(0, Command::Approve);
+    settled(&mut world);
+    assert_eq!(names(&world, 0).len(), 5);
+}
+
+#[test]
+fn a_lost_database_deletes_nothing() {
+    let mut world = World::started(10, &TWO);
+    many(&mut world, 5);
+    world.crash(1);
+    world.devices[1].store.lose();
+    delete(&mut world, 1, "1");
+    text(&mut world, 1, "2", "older or newer, who knows");
+    world.start(1, true);
+    world.connect_all();
+    settled(&mut world);
+    assert_eq!(names(&world, 0).len(), 6);
+    assert_eq!(*world.devices[1].disk.get(&path("2")).unwrap().data, b"file 2");
+}
+
+#[test]
+fn a_readers_changes_stay_until_it_gives_them_up() {
+    let mut world = World::started(11, &[Role::Creator, Role::Reader]);
+    many(&mut world, 3);
+    text(&mut world, 1, "1", "local");
+    text(&mut world, 1, "mine", "local");
+    delete(&mut world, 1, "2");
+    world.run_until_quiet();
+    text(&mut world, 0, "1", "newer");
+    world.run_until_quiet();
+    let rows = world.devices[1].engine().unapplied();
+    assert_eq!(rows.values().filter(|why| why.reason == Reason::LocalChange).count(), 3);
+    assert_eq!(*world.devices[1].disk.get(&path("1")).unwrap().data, b"local");
+    world.command(1, Command::Revert(None));
+    settled(&mut world);
+    all_is_well(&world);
+}
+
+#[test]
+fn failing_requests_delay_only() {
+    let mut world = World::new(12, &TWO);
+    world.failing = 0.5;
+    (0..2).for_each(|n| world.start(n, false));
+    world.connect_all();
+    for n in 0..4 {
+        bytes(&mut world, 0, &format!("{n}"), long(n, 500_000));
+    }
+    world.run_for(Duration::from_secs(300));
+    settled(&mut world);
+}
