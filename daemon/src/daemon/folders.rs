@@ -182,9 +182,9 @@ impl Folders {
                 let is_busy = runner.engine.is_busy() || runner.hands.is_tending();
                 (!is_busy).then(|| runner.engine.roots())
             });
-            match asked.await {
-                Some(of_folder) => roots.extend(of_folder?),
-                None => {} // its loop has ended
+            // Nothing is said by a folder whose loop has ended.
+            if let Some(of_folder) = asked.await {
+                roots.extend(of_folder?);
             }
         }
         Some(roots)

@@ -53,6 +53,9 @@ pub struct Tree<'s, I: Item> {
     recent: Rc<RefCell<Recent<I>>>,
 }
 
+/// A leaf, and where in it.
+type InLeaf<I> = (Rc<Node<I>>, usize);
+
 /// What an edit has made; the nodes are saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edited {
@@ -88,7 +91,7 @@ impl<'s, I: Item> Tree<'s, I> {
 
     /// The leaf with the first item that is not `before` the wanted place, and where in it that is;
     /// `None` if all items are. Loads one node per level, or none that was looked at lately.
-    fn first(&self, before: impl Fn(&I::Key) -> bool) -> Result<Option<(Rc<Node<I>>, usize)>, TreeError> {
+    fn first(&self, before: impl Fn(&I::Key) -> bool) -> Result<Option<InLeaf<I>>, TreeError> {
         let (mut id, mut level) = (self.root, None);
         loop {
             let node = self.load_shared(&id, level)?;

@@ -71,10 +71,10 @@ impl Hands {
     pub fn forget(self: &Arc<Self>, contents: Vec<ContentId>) {
         self.spawn(move |hands| {
             let _staging = hands.staging.read();
-            if let Some(open) = hands.opened() {
-                if let Err(error) = open.stage.forget(&contents) {
-                    tracing::debug!(%error, "staged files are left over");
-                }
+            if let Some(open) = hands.opened()
+                && let Err(error) = open.stage.forget(&contents)
+            {
+                tracing::debug!(%error, "staged files are left over");
             }
         });
     }
