@@ -4,6 +4,8 @@
 //! the groups of cases that sync tools are known to fail; the first words of each story's comment are
 //! the id of its case. What is covered and what is open is a table in `tests/README.md`.
 
+#![expect(clippy::unwrap_used, reason = "all of this crate is tests, also the functions between them")]
+
 mod changes;
 mod commands;
 mod conflicts;
