@@ -87,6 +87,7 @@ impl Folders {
         };
         let folder = Folder::start(setup).map_err(|error| broken("the folder's thread", &error))?;
         self.folders.write().insert(id, Arc::clone(&folder));
+        folder.go_online();
         if let Some(lan) = self.lan.lock().as_ref() {
             lan.add_folder(id, row.secret.discovery_id());
         }

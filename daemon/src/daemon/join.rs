@@ -45,7 +45,8 @@ impl Joining {
         });
         let link = link.transpose()?;
         let created = link.is_none();
-        let path = directory(Path::new(&request.dir), created)?;
+        let path =
+            directory(Path::new(&request.dir), created, |parent| refuse_inside(parent, folders, home))?;
         let (secret, linked_name, addresses) = match link {
             Some(link) => (link.secret, link.name, link.addresses),
             None => (FolderSecret::new(crate::random::bytes()), None, Vec::new()),
@@ -100,7 +101,11 @@ impl Joining {
 }
 
 /// The canonical directory; joining makes its last component.
-fn directory(path: &Path, must_exist: bool) -> Result<PathBuf, ApiError> {
+fn directory(
+    path: &Path,
+    must_exist: bool,
+    refuse: impl FnOnce(&Path) -> Result<(), ApiError>,
+) -> Result<PathBuf, ApiError> {
     let shown = path.display().to_string();
     let missing = |what: &str, next: &str| {
         ApiError::new(Class::Failed, "DIRECTORY_MISSING", format!("{shown} {what}"))
@@ -119,6 +124,7 @@ fn directory(path: &Path, must_exist: bool) -> Result<PathBuf, ApiError> {
             return Err(missing("does not exist", "make it first, or check the spelling"));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            refuse(path.parent().unwrap_or(path))?;
             std::fs::create_dir(path).map_err(|error| {
                 missing(&format!("cannot be made: {error}"), "make the directory around it first")
             })?;
@@ -175,6 +181,20 @@ fn refuse_overlap(
                 .at(shown)
                 .next("`syncd list` shows all folders; folders cannot lie in each other"));
         }
+    }
+    Ok(())
+}
+
+/// Refuses to make a directory inside a folder or the home: before anything is made.
+fn refuse_inside(
+    parent: &Path,
+    folders: &BTreeMap<FolderId, Arc<Folder>>,
+    home: &Home,
+) -> Result<(), ApiError> {
+    let above = lineage(parent);
+    let inside = |outer: &Path| lineage(outer).first().is_some_and(|root| above.contains(root));
+    if inside(home.directory()) || folders.values().any(|folder| inside(folder.root())) {
+        return refuse_overlap(parent, folders, home);
     }
     Ok(())
 }

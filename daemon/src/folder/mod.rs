@@ -41,7 +41,7 @@ use self::kept::Kept;
 use self::runner::{Input, Inputs, Runner};
 use crate::api::types::ArchiveRow;
 use crate::config::{LocalChanges, Settings};
-use crate::net::{FoundBy, Net, Peer};
+use crate::net::{FoundBy, Net, Peer, Serve};
 use crate::store;
 
 /// How long a joined folder waits for a first head before it commits what it found.
@@ -118,10 +118,14 @@ impl Folder {
             created,
             thread: Mutex::new(Some(thread)),
         });
-        let opening = opening_of(&secret, &folder.kept);
-        net.add_folder(secret, opening, hands);
-        folder.dial_pinned();
         Ok(folder)
+    }
+
+    /// Lets peers find and join the folder: called once its events can be delivered.
+    pub fn go_online(&self) {
+        let opening = opening_of(&self.secret, &self.kept);
+        self.net.add_folder(self.secret.clone(), opening, Arc::clone(&self.hands) as Arc<dyn Serve>);
+        self.dial_pinned();
     }
 
     /// What it is called here.

@@ -69,8 +69,10 @@ pub(super) enum Standing {
     Speak,
     /// Pass nothing on until [`Hub::speaks`].
     Wait {
-        /// The link that speaks now, if it is ours to find out whether it still answers.
-        decide: Option<Arc<Link>>,
+        /// The link that speaks now; it may be dead.
+        speaker: Arc<Link>,
+        /// Ours is the lower device id.
+        is_ours_to_decide: bool,
     },
 }
 
@@ -221,10 +223,7 @@ impl Hub {
             return Standing::Speak;
         };
         let is_ours_to_decide = self.device.id() < device;
-        if !is_ours_to_decide {
-            return Standing::Wait { decide: None };
-        }
-        if link.is_dialed && !other.is_dialed {
+        if is_ours_to_decide && link.is_dialed && !other.is_dialed {
             state.members.prefer(device, folder, link.id);
             send(NetEvent::Left { folder, peer: device });
             send(NetEvent::Joined { folder, peer });
@@ -232,7 +231,7 @@ impl Hub {
             other.close(Reason::Duplicate);
             return Standing::Speak;
         }
-        Standing::Wait { decide: Some(other) }
+        Standing::Wait { speaker: other, is_ours_to_decide }
     }
 
     pub(super) fn speaks(&self, link: LinkId, device: DeviceId, folder: FolderId) -> bool {

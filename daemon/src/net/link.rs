@@ -320,7 +320,9 @@ impl Driver {
         self.joined.insert(folder);
         match self.hub.handle_joined(peer).await {
             Standing::Speak => Ok(()),
-            Standing::Wait { decide } => self.wait(folder, device_id, decide).await,
+            Standing::Wait { speaker, is_ours_to_decide } => {
+                self.wait(folder, device_id, speaker, is_ours_to_decide).await
+            }
         }
     }
 
@@ -339,18 +341,19 @@ impl Driver {
         tokio::spawn(serve::accept_requests(Arc::clone(&self.hub), Arc::clone(&self.link)));
     }
 
-    /// Another link speaks for this device: wait until it ends, or find out if it is dead.
+    /// Another link speaks for this device: find out if it is dead, as it is when the device was
+    /// killed and is back; else wait until it ends, or end this one if that is ours to decide.
     async fn wait(
         &self,
         folder: FolderId,
         device: DeviceId,
-        decide: Option<Arc<Link>>,
+        speaker: Arc<Link>,
+        is_ours_to_decide: bool,
     ) -> Result<(), Reason> {
-        if let Some(other) = decide {
-            if other.is_alive().await {
-                return Err(Reason::Duplicate);
-            }
-            other.close(Reason::Dead);
+        if !speaker.is_alive().await {
+            speaker.close(Reason::Dead);
+        } else if is_ours_to_decide {
+            return Err(Reason::Duplicate);
         }
         while !self.hub.speaks(self.link.id, device, folder) {
             tokio::select! {

@@ -439,6 +439,8 @@ impl<S: FolderStore> Engine<S> {
 /// Peers.
 impl<S: FolderStore> Engine<S> {
     fn on_joined(&mut self, peer: DeviceId) {
+        // A link in the place of another: both sides start anew.
+        self.on_left(peer);
         self.peers.insert(peer, Peer { heads: Vec::new(), complete: None, told: None, told_complete: None });
         self.staging.add_peer(peer);
         self.tell(peer, &[]);
