@@ -161,25 +161,17 @@ fn refuse_overlap(
     let shown = path.display().to_string();
     let home_lineage = lineage(home.directory());
     if overlap(&ours, &home_lineage) {
-        let message = format!("{shown} and the daemon's home {} overlap", home.directory().display());
-        return Err(ApiError::new(Class::Conflict, "OVERLAPS_HOME", message)
-            .at(shown)
-            .next("share another directory, or move the home with --home"));
+        return Err(overlaps_home(&shown, home));
     }
     for folder in folders.values() {
         let theirs = lineage(folder.root());
         if overlap(&ours, &theirs) {
-            let other = folder.root().display();
-            let (code, message) = if ours.first() == theirs.first() {
-                ("ALREADY_SHARED", format!("{shown} is the folder `{}` already", folder.name()))
-            } else if ours.len() > theirs.len() {
-                ("NESTED", format!("{shown} lies inside {other}, which is the folder `{}`", folder.name()))
-            } else {
-                ("NESTED", format!("{shown} lies around {other}, which is the folder `{}`", folder.name()))
+            let (code, how) = match ours.first() == theirs.first() {
+                true => ("ALREADY_SHARED", "is"),
+                false if ours.len() > theirs.len() => ("NESTED", "lies inside"),
+                false => ("NESTED", "lies around"),
             };
-            return Err(ApiError::new(Class::Conflict, code, message)
-                .at(shown)
-                .next("`syncd list` shows all folders; folders cannot lie in each other"));
+            return Err(overlaps(&shown, code, how, folder));
         }
     }
     Ok(())
@@ -187,16 +179,40 @@ fn refuse_overlap(
 
 /// Refuses to make a directory inside a folder or the home: before anything is made.
 fn refuse_inside(
+    path: &Path,
     parent: &Path,
     folders: &BTreeMap<FolderId, Arc<Folder>>,
     home: &Home,
 ) -> Result<(), ApiError> {
     let above = lineage(parent);
     let inside = |outer: &Path| lineage(outer).first().is_some_and(|root| above.contains(root));
-    if inside(home.directory()) || folders.values().any(|folder| inside(folder.root())) {
-        return refuse_overlap(parent, folders, home);
+    let shown = path.display().to_string();
+    if inside(home.directory()) {
+        return Err(overlaps_home(&shown, home));
     }
-    Ok(())
+    match folders.values().find(|folder| inside(folder.root())) {
+        Some(folder) => Err(overlaps(&shown, "NESTED", "lies inside", folder)),
+        None => Ok(()),
+    }
+}
+
+fn overlaps_home(shown: &str, home: &Home) -> ApiError {
+    let message = format!("{shown} and the daemon's home {} overlap", home.directory().display());
+    ApiError::new(Class::Conflict, "OVERLAPS_HOME", message)
+        .at(shown)
+        .next("share another directory, or move the home with --home")
+}
+
+fn overlaps(shown: &str, code: &str, how: &str, folder: &Folder) -> ApiError {
+    let message = match code {
+        "NESTED" => {
+            format!("{shown} {how} {}, which is the folder `{}`", folder.root().display(), folder.name())
+        }
+        _ => format!("{shown} {how} the folder `{}` already", folder.name()),
+    };
+    ApiError::new(Class::Conflict, code, message)
+        .at(shown)
+        .next("`syncd list` shows all folders; folders cannot lie in each other")
 }
 
 /// Device and inode of a directory and all above it, the directory first.
