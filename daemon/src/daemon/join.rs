@@ -45,8 +45,8 @@ impl Joining {
         });
         let link = link.transpose()?;
         let created = link.is_none();
-        let path =
-            directory(Path::new(&request.dir), created, |parent| refuse_inside(parent, folders, home))?;
+        let wish = Path::new(&request.dir);
+        let path = directory(wish, created, |parent| refuse_inside(wish, parent, folders, home))?;
         let (secret, linked_name, addresses) = match link {
             Some(link) => (link.secret, link.name, link.addresses),
             None => (FolderSecret::new(crate::random::bytes()), None, Vec::new()),
