@@ -1,6 +1,5 @@
 //! Peers that go, disks that refuse, people who hesitate.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 

@@ -243,7 +243,7 @@ impl Hands {
     }
 
     /// Everything ends. Returns when nothing touches the disk any more; what takes longer than
-    /// [`LAST_WORDS`] is left to the end of the process.
+    /// `LAST_WORDS` is left to the end of the process.
     pub fn stop(&self) {
         self.senses.stop.store(true, Ordering::Relaxed);
         *self.open.write() = None;
