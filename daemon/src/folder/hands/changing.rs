@@ -39,13 +39,7 @@ impl Hands {
                 *uses.entry(content).or_default() += 1;
             }
         }
-        let moved: Vec<_> = ops
-            .iter()
-            .filter_map(|op| match &op.source {
-                Source::Moved(from, _) => Some((op.path.clone(), from.clone())),
-                _ => None,
-            })
-            .collect();
+        let contents: Vec<_> = uses.keys().copied().collect();
         let batch: Vec<_> = ops.into_iter().map(|op| prepare_op(open, op, &mut uses, &mut staged)).collect();
         if let Err(error) = apply::make_durable(disk, &staged) {
             let message = format!("staged files cannot be made durable: {error}");
@@ -59,22 +53,9 @@ impl Hands {
             return batch.into_iter().map(|op| (op.path, Outcome::Problem(message.clone()))).collect();
         }
         self.look_again(&report.resting);
-        let mut outcomes: Vec<_> = batch
-            .into_iter()
-            .zip(report.outcomes)
-            .map(|(op, outcome)| (op.path, self.outcome(open, outcome)))
-            .collect();
-        let done: Vec<_> = outcomes
-            .iter()
-            .filter(|(_, outcome)| matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. }))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for (to, from) in moved {
-            if done.contains(&to) {
-                outcomes.push((from, Outcome::Done(None)));
-            }
-        }
-        outcomes
+        open.stage.placed(&contents);
+        let outcomes = batch.into_iter().zip(report.outcomes);
+        outcomes.map(|(op, outcome)| (op.path, self.outcome(open, outcome))).collect()
     }
 
     /// Turns the executor's words into the engine's.

@@ -171,6 +171,12 @@ impl Stage {
         Ok(())
     }
 
+    /// These have been taken to their places, as far as that could be done; what is left is found
+    /// again when it is wanted again.
+    pub fn placed(&self, contents: &[ContentId]) {
+        contents.iter().for_each(|content| self.drop_content(content));
+    }
+
     /// All files in staging. At start they are what an earlier run has left: those named by a
     /// [content](staged_content) that is still wanted are worth keeping.
     pub fn leftovers(&self) -> io::Result<Vec<StagedName>> {
