@@ -130,6 +130,25 @@ fn a_renamed_directory_costs_next_to_nothing_on_the_wire() {
     assert!(!ben.has("old") && ben.has("new/place/deep/39"));
 }
 
+/// CF-11: neither does what is small and many, which would cost more in names than in bytes.
+#[test]
+fn a_renamed_directory_of_three_thousand_files_moves() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let (anna, ben) = net.two_writers();
+    let mut seed = Seed::new(17);
+    (0..3_000).for_each(|number| anna.write(format!("old/{}/{number}", number % 30), seed.bytes(4_000)));
+    in_sync(&[&anna, &ben]);
+    let before = net.sent_bytes();
+    anna.rename("old", "new");
+    in_sync(&[&anna, &ben]);
+    let sent = net.sent_bytes() - before;
+    assert!(sent < 1_000_000, "{sent} bytes for moves of 12 MB");
+    assert!(!ben.has("old") && ben.has("new/29/2999"));
+}
+
 /// The same while the other is away: it finds the bytes in its own folder.
 #[test]
 fn a_rename_that_was_missed_costs_next_to_nothing_either() {

@@ -197,8 +197,8 @@ fn a_key_file_that_others_can_read_is_refused() {
     assert!(device.log().contains("chmod 600"), "{}", device.log());
 }
 
-/// CR-08 in small: a disk that is full is said to be full, nothing is shown in part, and when there is
-/// room again all goes on.
+/// CR-08 in small: a file that does not fit is named, never shown in part, and holds up nothing else.
+/// When there is room, or it is gone where it came from, all goes on.
 #[test]
 fn a_full_disk_is_named_and_nothing_is_lost() {
     if !is_root() {
@@ -214,13 +214,62 @@ fn a_full_disk_is_named_and_nothing_is_lost() {
     let ben = device.join_in("docs", anna.writer_key());
     harness::in_sync(&[&anna, &ben]);
     anna.write("big", harness::Seed::new(14).bytes(8 << 20));
-    harness::eventually("the trouble is told", || {
-        (ben.number("problems") > 0 || ben.word("reason") == "NO_SPACE").then_some(())
-    });
-    assert_eq!(ben.tree().files(), ["old"], "no part is shown");
+    anna.write("small", "fits");
+    harness::eventually("what fits arrives", || ben.says("small", "fits").then_some(()));
+    harness::eventually("the trouble is told", || (ben.number("problems") == 1).then_some(()));
+    assert_eq!(ben.word("reason"), "NO_SPACE");
+    let said = String::from_utf8(device.cli(&["status", ben.id()]).stdout).unwrap();
+    assert!(said.contains("NO_SPACE") && said.contains("big"), "{said}");
+    assert_eq!(ben.tree().files(), ["old", "small"], "no part is shown");
+    ben.write("here", "of ben");
+    harness::eventually("the other way is open", || anna.says("here", "of ben").then_some(()));
     anna.remove("big");
-    anna.settle();
-    ben.tell("rescan");
+    harness::in_sync(&[&anna, &ben]);
+    assert_eq!((ben.number("problems"), ben.word("reason").as_str()), (0, ""));
+}
+
+/// CR-08: what did not fit comes by itself once it does.
+#[test]
+fn a_file_that_did_not_fit_arrives_when_there_is_room() {
+    if !is_root() {
+        return;
+    }
+    let net = net();
+    let anna = net.device("anna").share("docs");
+    let device = net.device("ben");
+    let root = device.data().join("docs");
+    fs::create_dir(&root).unwrap();
+    let disk = harness::Mount::small(&root, "4m");
+    let ben = device.join_in("docs", anna.writer_key());
+    harness::in_sync(&[&anna, &ben]);
+    anna.write("big", harness::Seed::new(16).bytes(8 << 20));
+    harness::eventually("the trouble is told", || (ben.number("problems") == 1).then_some(()));
+    disk.grow("64m");
+    harness::in_sync(&[&anna, &ben]);
+    assert_eq!(ben.number("problems"), 0);
+}
+
+/// CR-08: where nothing fits any more the folder is held, until there is room.
+#[test]
+fn a_disk_without_any_room_holds_the_folder_until_there_is_some() {
+    if !is_root() {
+        return;
+    }
+    let net = net();
+    let anna = net.device("anna").share("docs");
+    anna.write("old", "old");
+    let device = net.device("ben");
+    let root = device.data().join("docs");
+    fs::create_dir(&root).unwrap();
+    let _disk = harness::Mount::small(&root, "4m");
+    let ben = device.join_in("docs", anna.writer_key());
+    harness::in_sync(&[&anna, &ben]);
+    let filler = root.join(".syncd/filler");
+    let full = fs::write(&filler, vec![1; 8 << 20]);
+    assert!(full.is_err(), "the disk is full");
+    anna.write("new", harness::Seed::new(15).bytes(50_000));
+    ben.wait_held("NO_SPACE");
+    fs::remove_file(&filler).unwrap();
     ben.wait_freed();
     harness::in_sync(&[&anna, &ben]);
 }

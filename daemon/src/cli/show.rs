@@ -99,6 +99,18 @@ pub fn way_out(row: &FolderRow) -> Option<String> {
     Some(text)
 }
 
+/// What does not go well in a folder that goes on nevertheless.
+fn drawback(row: &FolderRow) -> Option<String> {
+    if matches!(row.state, FolderState::Paused | FolderState::Held | FolderState::Error) {
+        return None;
+    }
+    let message = printable(row.message.as_deref()?);
+    Some(match &row.reason {
+        Some(reason) => format!("{message} ({})", printable(reason)),
+        None => message.to_string(),
+    })
+}
+
 /// `syncd status`.
 pub fn status(status: &Status) -> String {
     if status.folders.is_empty() {
@@ -122,6 +134,9 @@ fn folder(text: &mut String, row: &FolderRow) {
     let _ = writeln!(text, "  {}", doing(row));
     if let Some(way_out) = way_out(row) {
         let _ = writeln!(text, "  {way_out}");
+    }
+    if let Some(drawback) = drawback(row) {
+        let _ = writeln!(text, "  {drawback}");
     }
     let mut peers = counted(row.peers, "peer");
     if row.peers > 0 {

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::{Capability, FolderSecret, Link};
-use protocol::engine::{Activity, Reason};
+use protocol::engine::{Activity, Reason, Unapplied};
 
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{self, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem};
 use crate::folder::Folder;
 use crate::folder::kept::reason_code;
 use crate::folder::runner::Runner;
+use crate::folder::stage::is_no_space;
 
 /// How long `status` waits for the watcher to have said everything.
 const WATCHER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The code of what does not fit on the disk.
+const NO_SPACE: &str = "NO_SPACE";
 
 /// What is said while records are being made anew.
 const REBUILT: &str = "the records of this folder were lost, or older than its files: everything is compared \
@@ -82,6 +86,13 @@ fn state_of(runner: &Runner, all_noticed: bool) -> (FolderState, Option<String>,
     let is_moving = matches!(state, FolderState::Scanning | FolderState::Syncing);
     if runner.rebuilding && is_moving {
         return (state, Some("DB_REBUILT".into()), Some(REBUILT.into()));
+    }
+    let unfit = runner.engine.unapplied().values().filter(|why| does_not_fit(why)).count();
+    if unfit > 0 && state != FolderState::Paused {
+        let message = format!(
+            "{unfit} files do not fit on this disk, and are tried again every half minute; all others are synced"
+        );
+        return (state, Some(NO_SPACE.into()), Some(message));
     }
     match runner.hands.watch_trouble().filter(|_| state != FolderState::Paused) {
         Some((code, message)) => (state, code.map(str::to_owned), Some(message)),
@@ -179,7 +190,7 @@ pub(super) async fn problems(folder: &Arc<Folder>) -> Result<Vec<Problem>, ApiEr
         let unapplied = runner.engine.unapplied().iter().filter(|(_, why)| why.reason != Reason::Waiting);
         let rows = unapplied.map(|(path, why)| Problem {
             path: path.to_string(),
-            code: reason_code(why.reason).to_owned(),
+            code: code(why).to_owned(),
             message: match why.reason {
                 Reason::LocalChange => "changed here; `syncd revert` gives the change up".to_owned(),
                 _ => why.message.clone(),
@@ -188,6 +199,14 @@ pub(super) async fn problems(folder: &Arc<Folder>) -> Result<Vec<Problem>, ApiEr
         rows.collect()
     });
     rows.await.ok_or_else(loop_ended)
+}
+
+fn code(why: &Unapplied) -> &'static str {
+    if does_not_fit(why) { NO_SPACE } else { reason_code(why.reason) }
+}
+
+fn does_not_fit(why: &Unapplied) -> bool {
+    why.reason == Reason::Problem && is_no_space(&why.message)
 }
 
 fn loop_ended() -> ApiError {

@@ -1,5 +1,6 @@
 //! Whole daemons in this process, on loopback, with homes and folders in temporary directories.
 
+mod honesty;
 mod roots;
 mod upkeep;
 

@@ -23,6 +23,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The rules of one folder. A snapshot: loaded again when the file or the settings change.
 #[derive(Debug)]
 pub struct Ignored {
+    lines: Vec<String>,
     rules: Gitignore,
     problems: Vec<String>,
 }
@@ -30,7 +31,7 @@ pub struct Ignored {
 impl Ignored {
     /// Ignores nothing.
     pub fn nothing() -> Self {
-        Self { rules: Gitignore::empty(), problems: Vec::new() }
+        Self::new([])
     }
 
     /// Reads the folder's file and adds `patterns`. An error means that the rules are not known;
@@ -47,7 +48,8 @@ impl Ignored {
     pub fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut builder = GitignoreBuilder::new("");
         let mut problems = Vec::new();
-        for line in lines {
+        let lines: Vec<_> = lines.into_iter().map(str::to_owned).collect();
+        for line in &lines {
             if let Err(e) = builder.add_line(None, line) {
                 problems.push(format!("`{}` is no pattern: {e}", line.escape_debug()));
             }
@@ -56,7 +58,12 @@ impl Ignored {
             problems.push(format!("the patterns cannot be used: {e}"));
             Gitignore::empty()
         });
-        Self { rules, problems }
+        Self { lines, rules, problems }
+    }
+
+    /// Whether these are the same rules.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.lines == other.lines
     }
 
     /// Lines that are no patterns, for people.

@@ -367,7 +367,10 @@ impl<S: FolderStore> Engine<S> {
         for Prepared { content, missing } in prepared {
             let Some(known) = self.staging.contents.get_mut(&content) else { continue };
             known.progress = match missing {
-                Err(message) => Progress::Failed(Failure::Disk(message)),
+                Err(message) => {
+                    self.staging.scheduler.forget(content);
+                    Progress::Failed(Failure::Disk(message))
+                }
                 Ok(missing) if missing.is_empty() => Progress::Ready,
                 Ok(missing) => {
                     let missing: BTreeMap<_, _> =

@@ -30,6 +30,15 @@ impl Mount {
         assert!(done.expect("mount can be run").success(), "{} can be mounted", at.display());
         Self { at: at.to_owned() }
     }
+
+    /// Makes a small disk larger.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn grow(&self, size: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.at).status();
+        assert!(done.expect("mount can be run").success(), "{} can be made larger", self.at.display());
+    }
 }
 
 impl Drop for Mount {

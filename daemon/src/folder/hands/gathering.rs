@@ -6,8 +6,8 @@ use protocol::ContentId;
 use protocol::engine::{Event, Prepare, Prepared, Ticket};
 use protocol::message::ChunkWanted;
 
-use super::Hands;
-use crate::folder::stage::Written;
+use super::{Hands, Open};
+use crate::folder::stage::{Written, is_no_space};
 use crate::net::ChunkAnswer;
 
 impl Hands {
@@ -24,7 +24,7 @@ impl Hands {
                         Written::Ok => arrived.push(chunk),
                         Written::Bad => bad.push(chunk),
                         Written::Unwanted => {}
-                        Written::Failed(message) => hands.write_failed(&message, u64::from(chunk.len)),
+                        Written::Failed(message) => hands.write_failed(&open, &chunk, message),
                     },
                 }
             }
@@ -41,11 +41,17 @@ impl Hands {
         .await;
     }
 
-    fn write_failed(&self, message: &str, bytes: u64) {
-        if is_no_space(message) {
-            return self.no_space(bytes);
+    /// What has no room is given up, with the part of it that has come: so the rest finds some.
+    fn write_failed(&self, open: &Open, chunk: &ChunkWanted, message: String) {
+        if !is_no_space(&message) {
+            tracing::warn!(message, path = %self.path.display(), "a chunk could not be written");
+            return;
         }
-        tracing::warn!(message, path = %self.path.display(), "a chunk could not be written");
+        if let Err(error) = open.stage.forget(&[chunk.content]) {
+            tracing::debug!(%error, "a staged file is left over");
+        }
+        self.inputs.event(Event::Prepared(vec![Prepared { content: chunk.content, missing: Err(message) }]));
+        self.does_not_fit(u64::from(chunk.len));
     }
 
     /// Prepares staged files.
@@ -60,10 +66,11 @@ impl Hands {
             let failed = wishes.iter().zip(&prepared).filter_map(|(wish, prepared)| {
                 prepared.missing.as_ref().is_err_and(|message| is_no_space(message)).then_some(wish.size)
             });
-            if let Some(smallest) = failed.min() {
-                hands.no_space(smallest);
-            }
+            let smallest = failed.min();
             hands.inputs.event(Event::Prepared(prepared));
+            if let Some(smallest) = smallest {
+                hands.does_not_fit(smallest);
+            }
         });
     }
 
@@ -78,11 +85,6 @@ impl Hands {
             }
         });
     }
-}
-
-/// Whether staging says that the disk is full.
-fn is_no_space(message: &str) -> bool {
-    message.starts_with("no space")
 }
 
 fn refused(wishes: &[Prepare]) -> Vec<Prepared> {

@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use protocol::engine::{Event, Hold, Noticed, Scan};
-use protocol::{Records, RelPath};
+use protocol::{Record, RelPath};
 
 use super::Hands;
 use crate::disk::{Disk, Place};
-use crate::folder::ignored::Ignored;
 use crate::folder::runner::Inputs;
 use crate::folder::scan::{self, Part, ScanContext, ScanError};
 use crate::folder::{marker, root};
@@ -18,7 +17,9 @@ use crate::folder::{marker, root};
 /// How long after a write within a tick of the clock its file is looked at again.
 const RACY_AGAIN: Duration = Duration::from_secs(3);
 /// A root that has lost all of no more files than these was emptied by its user.
-const FEW_FILES: u64 = 10;
+const FEW_FILES: usize = 10;
+/// Records that are read in one go.
+const RECORDS_AT_ONCE: usize = 1_000;
 
 impl Hands {
     /// Scans; answers with parts and the end.
@@ -44,15 +45,12 @@ impl Hands {
         };
         check()?;
         self.check_emptied(disk.as_ref(), what)?;
-        let ignored = Ignored::load(disk.as_ref(), &[]).map_err(|error| Hold {
-            code: "DISK",
-            message: format!("{}: .syncignore cannot be read: {error}", self.path.display()),
-        })?;
+        let ignored = self.reload_rules(&open)?;
         let cx = ScanContext {
             files: open.files.clone(),
             records: Arc::new(self.kept.clone()),
             nodes: &self.kept,
-            ignored: Arc::new(ignored),
+            ignored,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             unrest: Arc::clone(&self.senses.unrest),
             may_be_empty: true,
@@ -87,15 +85,10 @@ impl Hands {
             }),
         };
         let is_empty = || disk.list(&Place::Root).is_ok_and(|listed| listed.is_empty());
-        let known = || self.kept.0.load_state().ok().flatten().map_or(0, |state| state.files);
-        let has_records = || self.kept.0.children(None).is_ok_and(|children| !children.is_empty());
-        if !may_be_empty || !is_empty() || !has_records() {
+        if !may_be_empty || !is_empty() || !self.knows_many_files() {
             return Ok(());
         }
-        let files = known();
-        if files <= FEW_FILES {
-            return Ok(());
-        }
+        let files = self.kept.0.load_state().ok().flatten().map_or(0, |state| state.files);
         Err(Hold {
             code: "MASS_DELETE",
             message: format!(
@@ -104,6 +97,22 @@ impl Hands {
                 self.path.display()
             ),
         })
+    }
+
+    /// Whether there are records of more than a few files. Those that were ignored do not count: that
+    /// they are gone deletes nothing.
+    fn knows_many_files(&self) -> bool {
+        let (mut after, mut files) = (None, 0);
+        while let Ok(records) = self.kept.0.records_from(after.as_ref(), RECORDS_AT_ONCE) {
+            let Some((last, _)) = records.last() else { break };
+            after = Some(last.clone());
+            let counts = |record: &Record| !record.ignored && !record.shown.content.is_directory();
+            files += records.iter().filter(|(_, record)| counts(record)).count();
+            if files > FEW_FILES {
+                return true;
+            }
+        }
+        false
     }
 
     /// A person has decided about a mass deletion: that the root is empty is known.

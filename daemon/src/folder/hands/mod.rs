@@ -4,8 +4,8 @@
 //! own for as long as they last (there is at most one of either); short work goes to the runtime's
 //! blocking threads. While the root is not what it was, nothing here touches it.
 //!
-//! Reading order: what all share is here, `opening` keeps the root; then `looking` at the disk,
-//! `asking` the network, `gathering` in staging, `changing` the disk, `tending` to it in quiet times,
+//! Reading order: what all share is here, `opening` keeps the root; then `looking` at the disk
+//! by its `rules`, `asking` the network, `gathering` in staging, `changing` the disk, `tending` to it in quiet times,
 //! and minding its `space`.
 
 mod asking;
@@ -13,10 +13,12 @@ mod changing;
 mod gathering;
 mod looking;
 mod opening;
+mod rules;
 mod space;
 mod tending;
 
 pub use self::opening::RootNews;
+use self::rules::Rules;
 use self::space::Lack;
 
 use std::path::{Path, PathBuf};
@@ -94,6 +96,7 @@ pub struct Open {
     stage: Arc<Stage>,
     server: Server,
     watcher: Mutex<Option<Arc<Watcher>>>,
+    rules: Rules,
 }
 
 /// Something works on the disk.
@@ -220,6 +223,12 @@ impl Hands {
         let Some(open) = self.opened() else { return false };
         let watcher = open.watcher.lock().clone();
         watcher.is_some_and(|watcher| watcher.sync(timeout).unwrap_or(false))
+    }
+
+    /// What watches the folder, for tests that stall it.
+    #[cfg(test)]
+    pub(crate) fn watcher(&self) -> Option<Arc<Watcher>> {
+        self.opened()?.watcher.lock().clone()
     }
 
     /// What scans have done.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use protocol::RelPath;
 use protocol::engine::{Event, Hold, Noticed};
 
-use super::{Hands, Open};
+use super::{Hands, Open, Rules};
 use crate::disk::{ControlName, Disk, Place, StagedName};
 use crate::folder::hash::HashContext;
 use crate::folder::marker;
@@ -77,6 +77,7 @@ impl Hands {
             ),
             stage,
             watcher: Mutex::new(None),
+            rules: Rules::load(files.disk.as_ref()),
             files,
             root,
         }
@@ -85,7 +86,7 @@ impl Hands {
     fn watch(self: &Arc<Self>, open: &Arc<Open>) {
         let inputs = self.inputs.clone();
         let notice = Box::new(move |noticed| inputs.event(Event::Noticed(noticed)));
-        let is_ignored = Box::new(|_: &RelPath, _| false);
+        let is_ignored = open.rules.asked();
         match Watcher::start(&self.path, Arc::clone(&open.root.disk), notice, is_ignored) {
             Ok((watcher, _)) => *open.watcher.lock() = Some(Arc::new(watcher)),
             Err(error) => tracing::warn!(path = %self.path.display(), %error, "changes are only polled for"),

@@ -1,4 +1,7 @@
-//! A disk that is full: the folder is held until there is room again.
+//! A disk that is full.
+//!
+//! A file for which there is no room is a problem of its paths, and tried again with them; what fits
+//! goes on. Where not even small things find room any more, the folder is held until there is some.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +14,11 @@ use crate::folder::runner::Input;
 /// So much more room than there was is worth another try, whatever is missing.
 const WORTH_A_TRY: u64 = 16 << 20;
 /// The first pause before another try where no room has shown; it doubles.
-const FIRST_PATIENCE: Duration = Duration::from_secs(60);
-/// The longest such pause.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(15 * 60);
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest such pause: what did not fit may be wanted no more.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+/// With less room than this nothing can be written for long.
+const HARDLY_ANY: u64 = 64 << 10;
 
 /// What did not fit.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +40,14 @@ impl Lack {
 }
 
 impl Hands {
+    /// A content did not fit. As long as there is any room, that is a problem of its paths alone.
+    pub(super) fn does_not_fit(&self, bytes: u64) {
+        let free = self.disk().and_then(|disk| disk.free_bytes().ok()).unwrap_or(0);
+        if free < HARDLY_ANY {
+            self.no_space(bytes);
+        }
+    }
+
     /// Something of about so many bytes did not fit.
     pub(super) fn no_space(&self, needs: u64) {
         let free = self.disk().and_then(|disk| disk.free_bytes().ok()).unwrap_or(0);
@@ -95,6 +108,6 @@ mod tests {
         assert!(lack(500).is_over(1500, now));
         assert!(lack(1 << 40).is_over(1000 + WORTH_A_TRY, now), "enough for something else, perhaps");
         assert!(lack(0).is_over(1001, now) && !lack(0).is_over(1000, now));
-        assert!(lack(500).is_over(0, now + FIRST_PATIENCE), "inodes, or a quota that does not show");
+        assert!(lack(500).is_over(0, now + FIRST_PATIENCE), "inodes, a quota, or nothing is wanted any more");
     }
 }

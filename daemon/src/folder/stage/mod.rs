@@ -243,6 +243,11 @@ fn remove(disk: &dyn Disk, name: &StagedName) -> io::Result<()> {
     }
 }
 
+/// Whether a message of ours says that the disk is full.
+pub fn is_no_space(message: &str) -> bool {
+    message.starts_with("no space")
+}
+
 fn cannot_write(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "no space is left on the disk".into(),

@@ -54,6 +54,7 @@ pub struct WatchState {
 pub struct Watcher {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
+    probing: Mutex<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -98,7 +99,7 @@ impl Watcher {
             .name("watch".into())
             .spawn(move || worker.run(&mut watches, &notice))
             .map_err(notify::Error::io)?;
-        Ok((Self { shared, disk, thread: Some(thread) }, state))
+        Ok((Self { shared, disk, probing: Mutex::default(), thread: Some(thread) }, state))
     }
 
     /// How well the folder is watched now.
@@ -117,8 +118,14 @@ impl Watcher {
     /// is not watched.
     pub fn sync(&self, timeout: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + timeout;
-        let number = self.shared.pending.expect_probe();
-        self.disk.write_control(ControlName::Probe, number.to_string().as_bytes())?;
+        let number = {
+            // Their events come in the order of their numbers.
+            let _one_at_a_time = self.probing.lock();
+            let number = self.shared.pending.expect_probe();
+            let written = self.disk.write_control(ControlName::Probe, number.to_string().as_bytes());
+            written.inspect_err(|_| self.shared.pending.probe_failed(number))?;
+            number
+        };
         Ok(self.shared.pending.wait_for_probe(number, deadline))
     }
 

@@ -31,6 +31,8 @@ struct Inner {
     written: u64,
     arrived: u64,
     noticed: u64,
+    /// Probes that could not be written, and come after one that has not arrived.
+    failed: BTreeSet<u64>,
     stop: bool,
 }
 
@@ -62,6 +64,7 @@ impl Pending {
     fn lost(&self) {
         let mut inner = self.inner.lock();
         inner.arrived = inner.written;
+        inner.failed.clear();
         drop(inner);
         self.add_everything();
     }
@@ -92,6 +95,7 @@ impl Pending {
     fn probe_arrived(&self) {
         let mut inner = self.inner.lock();
         inner.arrived = (inner.arrived + 1).min(inner.written);
+        inner.pass_failed();
         self.something.notify_one();
     }
 
@@ -126,6 +130,16 @@ impl Pending {
         inner.written
     }
 
+    /// A probe was not written: nobody waits for its event.
+    pub(super) fn probe_failed(&self, number: u64) {
+        let mut inner = self.inner.lock();
+        if number > inner.arrived {
+            inner.failed.insert(number);
+            inner.pass_failed();
+        }
+        self.something.notify_one();
+    }
+
     pub(super) fn wait_for_probe(&self, number: u64, deadline: Instant) -> bool {
         let mut inner = self.inner.lock();
         while inner.noticed < number && !inner.stop {
@@ -140,6 +154,14 @@ impl Pending {
         self.inner.lock().stop = true;
         self.something.notify_all();
         self.probed.notify_all();
+    }
+}
+
+impl Inner {
+    fn pass_failed(&mut self) {
+        while self.failed.remove(&(self.arrived + 1)) {
+            self.arrived += 1;
+        }
     }
 }
 

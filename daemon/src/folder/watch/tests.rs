@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use parking_lot::Condvar;
 
 use super::*;
+use crate::disk::{Call, Effect};
 use crate::folder::scan::tests::support::World;
 
 /// Long: only a broken watcher needs all of it.
@@ -181,5 +182,19 @@ fn a_stalled_watcher_does_not_claim_to_have_noticed() {
     watched.world.write("f", "x");
     assert!(!watched.watcher.sync(Duration::from_millis(20)).expect("a probe"));
     drop(stalled);
+    watched.has_noticed(&["f"]);
+}
+
+#[test]
+fn a_probe_that_cannot_be_written_holds_up_no_later_one() {
+    let watched = watched(|_| {}, "");
+    watched.has_noticed(&[]);
+    let full = rustix::io::Errno::NOSPC.raw_os_error();
+    watched.world.disk.at(Some(Call::WriteControl), 2, Effect::FailOnce(full));
+    let stalled = watched.watcher.stall();
+    watched.watcher.sync(PATIENCE).expect_err("the disk is full");
+    assert!(!watched.watcher.sync(Duration::from_millis(20)).expect("a probe"), "it was not read yet");
+    drop(stalled);
+    watched.world.write("f", "x");
     watched.has_noticed(&["f"]);
 }
