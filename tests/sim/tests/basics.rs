@@ -1,7 +1,5 @@
 //! Two devices and one folder: what users do gets to the other side.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 mod common;
 
 use std::time::Duration;
