@@ -1,6 +1,6 @@
 //! From the disk to the state: what scans see is noted and committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
@@ -8,8 +8,7 @@ use super::{
 };
 use crate::commit::{self, Draft, Observation};
 use crate::path::RelPath;
-use crate::plan;
-use crate::render::{self, Renderer};
+use crate::render;
 use crate::state::State;
 use crate::version::Version;
 
@@ -100,6 +99,9 @@ impl<S: FolderStore> Engine<S> {
     fn with_copies(&self, paths: BTreeSet<RelPath>) -> Result<Vec<RelPath>, EngineError> {
         let directories: BTreeSet<_> = paths.iter().map(RelPath::parent).collect();
         let mut all = paths;
+        for path in all.clone() {
+            all.extend(self.back_again(&path)?);
+        }
         for directory in directories {
             for (path, record) in self.store.copies(directory.as_ref())? {
                 all.extend(record.shown.entries.into_iter().map(|key| key.path));
@@ -113,6 +115,20 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         Ok(top)
+    }
+
+    /// Directories that were missing, and are there again if `path` is, whether or not anyone noticed.
+    fn back_again(&self, path: &RelPath) -> Result<Vec<RelPath>, EngineError> {
+        let mut found = Vec::new();
+        for directory in path.ancestors() {
+            let is_local = |why: &Unapplied| why.reason == Reason::LocalChange;
+            if self.unapplied.get(&directory).is_some_and(is_local)
+                && self.store.record(&directory)?.is_some_and(|record| record.shown.content.is_directory())
+            {
+                found.push(directory);
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn on_scanned(
@@ -187,37 +203,6 @@ impl<S: FolderStore> Engine<S> {
         };
         self.leave_open(changes, open)?;
         Ok(nodes)
-    }
-
-    /// Of these paths, those that do not show what the state wants there are looked at with the next
-    /// window, also after a crash: nothing else may lead there, since entries need not differ.
-    pub(super) fn leave_open(
-        &mut self,
-        changes: &mut Changes,
-        paths: impl IntoIterator<Item = RelPath>,
-    ) -> Result<(), EngineError> {
-        let noted: BTreeMap<_, _> = changes.records.iter().map(|(path, record)| (path, record)).collect();
-        let tree = self.tree(self.state.entries);
-        let mut renderer = Renderer::new(&tree, &self.state.context);
-        let mut open = Vec::new();
-        for path in paths {
-            let want = renderer.path(&path)?;
-            let differs = match noted.get(&path) {
-                Some(record) => plan::deed(record.as_ref(), want.as_ref()).is_some(),
-                None => plan::deed(self.store.record(&path)?.as_ref(), want.as_ref()).is_some(),
-            };
-            if differs {
-                open.push(path);
-            }
-        }
-        for path in open {
-            if !self.unapplied.contains_key(&path) {
-                let why = Unapplied { reason: Reason::Waiting, message: String::new() };
-                self.set_unapplied(changes, path.clone(), Some(why));
-            }
-            self.revisit.insert(path);
-        }
-        Ok(())
     }
 
     /// Makes a commit: new roots, a new head, durable before anyone hears of it. Answers the new
@@ -333,24 +318,6 @@ impl<S: FolderStore> Engine<S> {
             self.set_unapplied(changes, path.clone(), None);
         }
         self.leave_open(changes, stale)
-    }
-
-    /// Notes why a path is not what the state wants, or that it is no longer so.
-    pub(super) fn set_unapplied(&mut self, changes: &mut Changes, path: RelPath, why: Option<Unapplied>) {
-        match &why {
-            Some(unapplied) => {
-                if matches!(unapplied.reason, Reason::LocalChange | Reason::Unsynced) {
-                    self.reported.insert(path.clone());
-                }
-                self.unapplied.insert(path.clone(), unapplied.clone());
-            }
-            None => {
-                if self.unapplied.remove(&path).is_none() {
-                    return;
-                }
-            }
-        }
-        changes.unapplied.push((path, why));
     }
 
     pub(super) fn local_changes_below(&self, directory: Option<&RelPath>) -> Vec<RelPath> {

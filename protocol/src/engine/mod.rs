@@ -14,6 +14,7 @@ mod commits;
 mod event;
 mod fetch;
 mod holds;
+mod open;
 mod pulls;
 mod staging;
 mod steps;

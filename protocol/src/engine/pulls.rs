@@ -299,16 +299,19 @@ impl<S: FolderStore> Engine<S> {
         let context_root = merged.context_root;
         let totals = self.totals_of(&merged.context, context_root, merged.entries, &theirs)?;
         let before = self.told;
-        self.state = State { context: merged.context, context_root, entries: merged.entries, totals };
+        let state = State { context: merged.context, context_root, entries: merged.entries, totals };
+        let old = std::mem::replace(&mut self.state, state);
         self.first_head = true;
         self.first_head_by = None;
         self.keep_heads(&wanted.signed, &theirs)?;
-        let changes = Changes {
+        let mut changes = Changes {
             saved: Some(self.saved()),
             heads: Some(self.heads.clone()),
             durable: true,
             ..Changes::default()
         };
+        let paths = self.left_behind(&old)?;
+        self.leave_open(&mut changes, paths)?;
         self.store.keep(&changes)?;
         let pushed: Vec<_> = wanted.pushed.values().cloned().collect();
         self.announce(before, &pushed);

@@ -485,6 +485,7 @@ impl<S: FolderStore> Engine<S> {
     /// Records what has become of a window.
     fn close_window(&mut self, now: Duration, outcomes: Vec<(RelPath, Outcome)>) -> Result<(), EngineError> {
         let Some(window) = self.step.window.take() else { return Ok(()) };
+        let is_overtaken = window.roots.0 != self.state.entries;
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
         let mut edits = Vec::new();
         for path in window.waiting {
@@ -530,6 +531,11 @@ impl<S: FolderStore> Engine<S> {
         if progress {
             self.stuck.clear();
             self.retry(Reason::Waiting);
+        }
+        if is_overtaken {
+            // What has come since may want something else where the window has just put something.
+            let paths: Vec<_> = changes.records.iter().map(|(path, _)| path.clone()).collect();
+            self.leave_open(&mut changes, paths)?;
         }
         self.applied = self.tree(self.applied).edit(window.edits)?.root;
         changes.saved = Some(self.saved());

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::rng::Rng;
+use protocol::engine::Outcome;
 use protocol::{Content, RelPath};
 
 use crate::device::Role;
@@ -109,6 +110,12 @@ impl History {
     }
 
     fn restart(&mut self, n: usize) {
+        // What came out in the moment of a swap and was not told of is in the archive alone.
+        let swapped = self.world.devices[n].outcomes.iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Displaced { edit, .. } => Some(edit.content.clone()),
+            _ => None,
+        });
+        self.killed.extend(swapped);
         self.world.crash(n);
         let time = Duration::from_millis(self.rng.below(3_000) as u64);
         if self.rng.chance(0.5) {

@@ -1,6 +1,5 @@
 //! Two devices and one folder: what users do gets to the other side.
 
-
 mod common;
 
 use std::time::Duration;

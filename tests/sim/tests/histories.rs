@@ -26,3 +26,13 @@ fn whatever_happens_all_devices_come_to_rest_with_the_same_files() {
         History::new(seed.0).run();
     }
 }
+
+/// What they showed: a conflict copy shown ahead of its turn that went before it came, one that went
+/// while it was being shown, a directory that nobody noticed, an edit that a crash left in the archive.
+#[test]
+fn histories_that_once_ended_badly_end_well() {
+    for seed in [892, 844, 340, 1050] {
+        let seed = Seed(seed);
+        History::new(seed.0).run();
+    }
+}

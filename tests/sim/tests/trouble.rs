@@ -1,6 +1,5 @@
 //! Peers that go, disks that refuse, people who hesitate.
 
-
 mod common;
 
 use std::time::Duration;
@@ -261,4 +260,39 @@ fn failing_requests_delay_only() {
     }
     world.run_for(Duration::from_secs(300));
     settled(&mut world);
+}
+
+#[test]
+fn what_was_written_on_both_sides_and_then_deleted_goes_though_its_turn_never_came() {
+    let mut world = World::started(13, &TWO);
+    settled(&mut world);
+    world.disconnect(0, 1);
+    text(&mut world, 0, "a", "soon gone");
+    text(&mut world, 0, "x", "same");
+    world.run_for(Duration::from_secs(5));
+    world.devices[0].disk.remove(&path("a")); // and nobody noticed
+    world.connect(0, 1);
+    world.run_for(Duration::from_secs(2));
+    text(&mut world, 1, "x", "same"); // while the step waits for `a`
+    world.run_for(Duration::from_secs(2));
+    delete(&mut world, 0, "x");
+    world.run_for(Duration::from_secs(30));
+    assert!(names(&world, 1).is_empty());
+    text(&mut world, 0, "a", "soon gone");
+    settled(&mut world);
+}
+
+#[test]
+fn a_directory_that_a_reader_makes_again_is_no_local_change_though_nobody_noticed() {
+    let mut world = World::started(14, &[Role::Creator, Role::Reader]);
+    directory(&mut world, 0, "d");
+    text(&mut world, 0, "d/x", "text");
+    settled(&mut world);
+    delete(&mut world, 1, "d");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.devices[1].engine().unapplied()[&path("d")].reason, Reason::LocalChange);
+    world.devices[1].disk.put_directory(&path("d"));
+    text(&mut world, 1, "d/x", "text");
+    settled(&mut world);
+    assert!(world.devices[1].engine().unapplied().is_empty());
 }

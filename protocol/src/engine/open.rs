@@ -1,0 +1,103 @@
+//! Paths that are not what the state wants, and what leads to them.
+//!
+//! Whatever the disk does not show has to be found again, also after a crash. Most of it is led to by
+//! the difference between the applied entries and the state; for the rest there is a row, which
+//! every window looks at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Changes, Engine, EngineError, FolderStore, Reason, Unapplied};
+use crate::path::RelPath;
+use crate::plan;
+use crate::render::{self, Entries, Renderer};
+use crate::state::State;
+
+impl<S: FolderStore> Engine<S> {
+    /// Of these paths, those that do not show what the state wants there are looked at with the next
+    /// window, also after a crash: nothing else may lead there, since entries need not differ.
+    pub(super) fn leave_open(
+        &mut self,
+        changes: &mut Changes,
+        paths: impl IntoIterator<Item = RelPath>,
+    ) -> Result<(), EngineError> {
+        let noted: BTreeMap<_, _> = changes.records.iter().map(|(path, record)| (path, record)).collect();
+        let tree = self.tree(self.state.entries);
+        let mut renderer = Renderer::new(&tree, &self.state.context);
+        let mut open = Vec::new();
+        for path in paths {
+            let want = renderer.path(&path)?;
+            let differs = match noted.get(&path) {
+                Some(record) => plan::deed(record.as_ref(), want.as_ref()).is_some(),
+                None => plan::deed(self.store.record(&path)?.as_ref(), want.as_ref()).is_some(),
+            };
+            if differs {
+                open.push(path);
+            }
+        }
+        for path in open {
+            if !self.unapplied.contains_key(&path) {
+                let why = Unapplied { reason: Reason::Waiting, message: String::new() };
+                self.set_unapplied(changes, path.clone(), Some(why));
+            }
+            self.revisit.insert(path);
+        }
+        Ok(())
+    }
+
+    /// Paths to which, now that the state has moved on from `old`, the applied entries may not lead.
+    ///
+    /// A window, or a scan, may have recorded what `old` shows ahead of the applied entries: a
+    /// conflict copy, or what a user put there as well. If that goes before its turn has come, the
+    /// applied entries never had it.
+    pub(super) fn left_behind(&self, old: &State) -> Result<BTreeSet<RelPath>, EngineError> {
+        let (applied, old, new) =
+            (self.tree(self.applied), self.tree(old.entries), self.tree(self.state.entries));
+        let mut changed = BTreeSet::new();
+        if applied.root() == old.root() {
+            return Ok(changed);
+        }
+        for difference in old.diff(&new) {
+            let path = difference?.key.path;
+            if changed.contains(&path) {
+                continue;
+            }
+            let before = old.at(&path)?;
+            let is_led_to =
+                before.is_empty() || (before.len() == 1 && applied.at(&path)? != new.at(&path)?);
+            if !is_led_to || render::has_mark(path.name()) {
+                changed.insert(path);
+            }
+        }
+        let mut paths = render::affected(&old, &new, &self.state.context, changed)?;
+        let mut error = None;
+        paths.retain(|path| {
+            render::has_mark(path.name())
+                || match (applied.at(path), new.at(path)) {
+                    (Ok(applied), Ok(new)) => applied == new,
+                    (Err(failed), _) | (_, Err(failed)) => {
+                        error = Some(failed);
+                        false
+                    }
+                }
+        });
+        error.map_or(Ok(paths), |error| Err(error.into()))
+    }
+
+    /// Notes why a path is not what the state wants, or that it is no longer so.
+    pub(super) fn set_unapplied(&mut self, changes: &mut Changes, path: RelPath, why: Option<Unapplied>) {
+        match &why {
+            Some(unapplied) => {
+                if matches!(unapplied.reason, Reason::LocalChange | Reason::Unsynced) {
+                    self.reported.insert(path.clone());
+                }
+                self.unapplied.insert(path.clone(), unapplied.clone());
+            }
+            None => {
+                if self.unapplied.remove(&path).is_none() {
+                    return;
+                }
+            }
+        }
+        changes.unapplied.push((path, why));
+    }
+}
