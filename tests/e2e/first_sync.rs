@@ -1,9 +1,8 @@
 //! The first time that devices meet in a folder.
 
 use std::fs;
-use std::time::Duration;
 
-use harness::{Seed, every_kind, in_sync, in_sync_within, small_files};
+use harness::{Seed, every_kind, in_sync};
 
 use crate::net;
 
@@ -127,18 +126,4 @@ fn holes_of_a_sparse_file_do_not_travel() {
     in_sync(&[&anna, &ben]);
     let sent = net.sent_bytes() - before;
     assert!(sent < 2_300_000, "{sent} bytes went over the wire");
-}
-
-/// Scale: 30,000 small files. Slow; see tests/README.md for how to run it.
-#[test]
-#[ignore = "takes minutes in a debug build"]
-fn thirty_thousand_files_arrive() {
-    let net = net();
-    let anna = net.device("anna").share("docs");
-    small_files(anna.root(), &mut Seed::new(30), 30_000);
-    let ben = net.device("ben").join(anna.writer_key());
-    in_sync_within(Duration::from_secs(600), &[&anna, &ben]);
-    assert_eq!(ben.number("files"), 30_000);
-    let resident = ben.device().resident_bytes().max(anna.device().resident_bytes());
-    assert!(resident < 500 << 20, "{resident} bytes of memory");
 }

@@ -20,6 +20,7 @@ mod names;
 mod quiet;
 mod readers;
 mod roots;
+mod scale;
 mod writers;
 
 /// A network for the program under test.
