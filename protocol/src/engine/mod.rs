@@ -288,7 +288,7 @@ impl<S: FolderStore> Engine<S> {
             self.dirty.due().filter(|_| is_free),
             self.step.retry_at().filter(|_| is_free && self.scanned),
             self.pulls.wake_at(),
-            self.staging.wake_at(now).filter(|_| !self.is_stopped()),
+            self.staging.wake_at(now, !self.waits_for_peers()).filter(|_| !self.is_stopped()),
         ]
         .into_iter()
         .flatten()

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use keystore::DeviceId;
 
 use super::fetch::NodeFetch;
-use super::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Ticket};
+use super::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Reason, Ticket};
 use crate::chunk::MIN_CHUNK_BYTES;
 use crate::chunk_list::{ChunkListKind, ExpectedPart};
 use crate::entry::ContentId;
@@ -35,6 +35,8 @@ pub(super) struct Staging {
     complete: BTreeSet<PeerKey>,
     /// Users' edits that came out when their path was replaced: here and nowhere else.
     displaced: BTreeSet<ContentId>,
+    /// Given up for lack of a peer with some of it here: the rest may come later.
+    partial: BTreeSet<ContentId>,
     /// Since when chunk lists have had nobody who serves them.
     stuck_since: Option<Duration>,
 }
@@ -75,6 +77,7 @@ impl Default for Staging {
             last_key: 0,
             complete: BTreeSet::new(),
             displaced: BTreeSet::new(),
+            partial: BTreeSet::new(),
             stuck_since: None,
         }
     }
@@ -89,6 +92,7 @@ impl Staging {
         } else {
             Progress::Preparing
         };
+        self.partial.remove(&wish.content);
         self.contents.entry(wish.content).or_insert(Content { wish, progress });
     }
 
@@ -104,12 +108,12 @@ impl Staging {
 
     /// Whether nothing is wanted.
     pub(super) fn is_empty(&self) -> bool {
-        self.contents.is_empty()
+        self.contents.is_empty() && self.partial.is_empty()
     }
 
     /// What are chunk lists of wanted contents, or would be if these were long.
     pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
-        self.contents.keys().map(|content| NodeId(content.0))
+        self.contents.keys().chain(&self.partial).map(|content| NodeId(content.0))
     }
 
     /// These have been taken out of staging; whoever wants them again prepares them again.
@@ -128,6 +132,11 @@ impl Staging {
     /// A content is shown somewhere.
     pub(super) fn is_shown(&mut self, content: &ContentId) {
         self.displaced.remove(content);
+    }
+
+    /// Nobody waits for what could be had only in part.
+    pub(super) fn take_partial(&mut self) -> Vec<ContentId> {
+        std::mem::take(&mut self.partial).into_iter().collect()
     }
 
     /// Forgets what is none of `wanted`; answers what that was.
@@ -208,9 +217,11 @@ impl Staging {
         }
     }
 
-    pub(super) fn wake_at(&self, now: Duration) -> Option<Duration> {
+    /// When something is to be asked for again, or (if `gives_up`) given up.
+    pub(super) fn wake_at(&self, now: Duration, gives_up: bool) -> Option<Duration> {
         let lists = self.stuck_since.map(|since| since + PATIENCE);
-        [lists, self.scheduler.poll_timeout(now), self.scheduler.unservable_at()].into_iter().flatten().min()
+        let lost = [lists, self.scheduler.unservable_at()].into_iter().flatten().min();
+        [lost.filter(|_| gives_up), self.scheduler.poll_timeout(now)].into_iter().flatten().min()
     }
 
     /// Who a peer of the scheduler is.
@@ -232,6 +243,15 @@ impl Staging {
         }
     }
 
+    /// What has come of a content is kept.
+    fn keep_partial(&mut self, content: &ContentId) {
+        if let Some(Content { wish, progress: Progress::Fetching(missing) }) = self.contents.get(content)
+            && missing.values().map(|len| u64::from(*len)).sum::<u64>() < wish.size
+        {
+            self.partial.insert(*content);
+        }
+    }
+
     fn fail_lists(&mut self) -> bool {
         for content in self.contents.values_mut() {
             if matches!(content.progress, Progress::List(_)) {
@@ -245,9 +265,11 @@ impl Staging {
 }
 
 impl<S: FolderStore> Engine<S> {
-    /// Nobody waits for these any more, unless they are all that is left of a user's edit.
+    /// Nobody waits for these any more, unless they are all that is left of a user's edit, or have
+    /// come in part.
     pub(super) fn forget(&mut self, mut contents: Vec<ContentId>) {
-        contents.retain(|content| !self.staging.displaced.contains(content));
+        let staging = &self.staging;
+        contents.retain(|id| !staging.displaced.contains(id) && !staging.partial.contains(id));
         if !contents.is_empty() {
             self.effects.push_back(Effect::Forget(contents));
         }
@@ -267,12 +289,22 @@ impl<S: FolderStore> Engine<S> {
             self.staging.requests.insert(ticket, (assignment.request, peer));
             self.effects.push_back(Effect::FetchChunks(ticket, peer, assignment.refs));
         }
-        for content in self.staging.scheduler.unservable(now) {
-            self.staging.scheduler.forget(content);
-            self.fail(&content, Failure::Nobody);
-            any_failed = true;
+        if !self.waits_for_peers() {
+            for content in self.staging.scheduler.unservable(now) {
+                self.staging.scheduler.forget(content);
+                self.staging.keep_partial(&content);
+                self.fail(&content, Failure::Nobody);
+                any_failed = true;
+            }
         }
         any_failed
+    }
+
+    /// Without a peer, what needs no content goes on, but not through all of a first sync: a
+    /// window's worth of paths without content is enough.
+    pub(super) fn waits_for_peers(&self) -> bool {
+        let lacking = self.unapplied.values().filter(|why| why.reason == Reason::NoContent);
+        self.peers.is_empty() && lacking.take(self.settings.window).count() == self.settings.window
     }
 
     /// Contents whose chunk list is here are prepared; nodes of the others are asked for.
@@ -328,7 +360,7 @@ impl<S: FolderStore> Engine<S> {
         }) {
             self.effects.push_back(Effect::FetchNodes(ticket, peer, ids));
         }
-        if !self.staging.lists.is_stuck(&peers) {
+        if !self.staging.lists.is_stuck(&peers) || self.waits_for_peers() {
             self.staging.stuck_since = None;
             return false;
         }

@@ -118,7 +118,9 @@ impl<S: FolderStore> Engine<S> {
         if self.step.retry_at().is_some_and(|at| now >= at) {
             self.step.has_failed = false;
             self.stuck.clear();
-            self.retry(Reason::NoContent);
+            if !self.peers.is_empty() {
+                self.retry(Reason::NoContent);
+            }
             self.retry(Reason::Problem);
             self.retry(Reason::Waiting);
         }
@@ -160,6 +162,10 @@ impl<S: FolderStore> Engine<S> {
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();
+            self.forget(forgotten);
+        }
+        if !self.unapplied.values().any(|why| why.reason == Reason::NoContent) {
+            let forgotten = self.staging.take_partial();
             self.forget(forgotten);
         }
         self.tell_complete();

@@ -256,13 +256,13 @@ impl Scheduler {
     }
 
     /// Contents that no connected peer could serve for 10 s of calls to this: call it about once
-    /// a second. Without any peer nothing is unservable, only everything waits.
+    /// a second. Without any peer that is all of them.
     pub fn unservable(&mut self, now: Duration) -> Vec<ContentId> {
         let peers: Vec<_> =
             self.peers.iter().filter(|(_, peer)| is_server(peer)).map(|peer| *peer.0).collect();
         let mut found = Vec::new();
         for (content, want) in &mut self.wants {
-            if self.peers.is_empty() || peers.iter().any(|peer| !want.gone.contains(peer)) {
+            if peers.iter().any(|peer| !want.gone.contains(peer)) {
                 want.unservable_since = None;
             } else if now.saturating_sub(*want.unservable_since.get_or_insert(now)) >= UNSERVABLE_AFTER {
                 found.push(*content);

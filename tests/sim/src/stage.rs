@@ -51,6 +51,13 @@ impl Device {
         }
         let list = ChunkList::load(&self.store, &content, wish.size).expect("the list is here");
         let chunks: Vec<Located> = list.iter().collect::<Result<_, _>>().expect("all of it");
+        if let Some(staged) = self.staged.get(&content).filter(|staged| !staged.is_complete()) {
+            // What has come of it before.
+            let missing = chunks.iter().filter(|chunk| staged.missing.contains(&chunk.number));
+            let missing =
+                missing.map(|chunk| ChunkWanted { content, number: chunk.number, len: chunk.len }).collect();
+            return Prepared { content, missing: Ok(missing) };
+        }
         let mut staged = Staged { data: vec![0; wish.size as usize], missing: BTreeSet::new() };
         let earlier = wish.earlier.as_ref().and_then(|(path, id)| {
             self.disk.get(path).filter(|node| is(&node.content, id)).map(|node| node.data.clone())

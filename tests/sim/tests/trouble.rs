@@ -5,7 +5,9 @@ mod common;
 use std::time::Duration;
 
 use common::*;
+use protocol::Metadata;
 use protocol::engine::{Activity, Command, Event, Hold, Reason};
+use sim::disk::hash;
 use sim::history::all_is_well;
 use sim::{Role, World, path};
 
@@ -295,4 +297,53 @@ fn a_directory_that_a_reader_makes_again_is_no_local_change_though_nobody_notice
     text(&mut world, 1, "d/x", "text");
     settled(&mut world);
     assert!(world.devices[1].engine().unapplied().is_empty());
+}
+
+#[test]
+fn without_any_peer_what_needs_no_content_is_applied() {
+    let mut world = World::started(15, &TWO);
+    for at in ["gone", "old", "mode", "keeps"] {
+        text(&mut world, 0, at, at);
+    }
+    settled(&mut world);
+    world.disconnect(0, 1);
+    text(&mut world, 0, "new", "not here");
+    delete(&mut world, 0, "gone");
+    rename(&mut world, 0, "old", "moved");
+    let mode = Metadata { mode: 0o600, ..Metadata::default() };
+    world.devices[0].disk.touch(&path("mode"), mode.clone());
+    world.notice(0, vec![path("mode")]);
+    world.run_for(Duration::from_secs(5));
+    let new = world.devices[0].disk.remove(&path("new")); // and nobody noticed
+    world.connect(0, 1);
+    world.run_for(Duration::from_secs(3));
+    world.disconnect(0, 1);
+    world.run_for(Duration::from_secs(12));
+    assert_eq!(names(&world, 1), ["keeps", "mode", "moved"]);
+    assert_eq!(world.devices[1].disk.get(&path("mode")).unwrap().metadata, mode);
+    assert_eq!(world.devices[1].engine().unapplied()[&path("new")].reason, Reason::NoContent);
+    // It asks nobody, for nothing.
+    let prepared = world.devices[1].effects["prepare"];
+    world.run_for(Duration::from_secs(120));
+    assert_eq!(world.devices[1].effects["prepare"], prepared);
+    world.devices[0].disk.put_file(&path("new"), new[0].1.data.to_vec(), new[0].1.metadata.clone());
+    world.connect(0, 1);
+    settled(&mut world);
+}
+
+#[test]
+fn what_has_come_of_a_long_file_outlasts_a_broken_link() {
+    let mut world = World::started(16, &TWO);
+    bytes(&mut world, 0, "long", long(1, 30_000_000));
+    while world.devices[1].fetched < 20 {
+        world.run_for(Duration::from_millis(1));
+    }
+    world.disconnect(0, 1);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.devices[1].engine().unapplied()[&path("long")].reason, Reason::NoContent);
+    let fetched = world.devices[1].fetched;
+    world.connect(0, 1);
+    settled(&mut world);
+    let chunks = hash(&world.secret.content_key(), &long(1, 30_000_000)).chunks;
+    assert!(fetched >= 20 && world.devices[1].fetched <= chunks, "{fetched}");
 }
