@@ -109,7 +109,7 @@ impl Folder {
         let folder = Arc::new(Self {
             name,
             root,
-            secret: secret.clone(),
+            secret,
             inputs,
             hands: Arc::clone(&hands),
             kept,
