@@ -7,7 +7,9 @@ use std::io::Write;
 pub fn skipped(why: &str) {
     let thread = std::thread::current();
     let story = thread.name().unwrap_or("a story"); // the test runner names threads by tests
-    let _ = writeln!(std::io::stderr().lock(), "skipped: {story}: {why}");
+    // In one piece, so that it stays a line of its own among those of others.
+    let line = format!("skipped: {story}: {why}\n");
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// Whether this process may mount and make devices. If not, says that the story is skipped.

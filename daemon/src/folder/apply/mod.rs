@@ -30,6 +30,7 @@
 //! Reading order: this file, `look` (the question), `file` (create, replace, remove),
 //! `rename`, `directory`.
 
+mod access;
 mod directory;
 mod file;
 mod look;
@@ -156,6 +157,8 @@ struct Batch {
     vacated: BTreeSet<RelPath>,
     /// Modes of directories, set when everything is in them: a directory may be read-only.
     modes: BTreeMap<RelPath, (usize, u16)>,
+    /// Directories that were opened for us, and their modes.
+    unlocked: BTreeMap<RelPath, u16>,
     /// Directories in which names have changed; `None` is the root.
     touched: BTreeSet<Option<RelPath>>,
     /// What went to the archive.
@@ -179,10 +182,15 @@ impl<'a> Executor<'a> {
         for (number, op) in ops.iter().enumerate() {
             let outcome = match early.remove(&number) {
                 Some(outcome) => *outcome,
-                None => self.carry_out(op, number, &mut batch).unwrap_or_else(|outcome| *outcome),
+                None => {
+                    self.lock(&op.path, &mut batch);
+                    let done = self.with_access(op, &mut batch, |batch| self.carry_out(op, number, batch));
+                    done.unwrap_or_else(|outcome| *outcome)
+                }
             };
             outcomes.push(outcome);
         }
+        self.lock_all(&mut batch);
         self.set_directory_modes(ops, &batch, &mut outcomes);
         let sync = self.sync(&batch);
         Report { outcomes, resting: batch.resting, sync }

@@ -57,7 +57,7 @@ impl Executor<'_> {
             if op.before.is_none() && !targets.contains(path) {
                 continue;
             }
-            match self.acquire(op, after) {
+            match self.with_access(op, batch, |_| self.acquire(op, after)) {
                 Ok(Some(_)) => {
                     batch.touch(path);
                     batch.vacated.insert(path.clone());

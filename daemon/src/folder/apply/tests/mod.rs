@@ -1,5 +1,6 @@
 //! Stories of one batch, on the real disk.
 
+mod access;
 mod races;
 
 use std::fs;
