@@ -6,7 +6,7 @@
 //! draws no randomness (the origin is given). Whoever drives it calls [`Engine::handle`], carries
 //! out every effect of [`Engine::poll`], and calls again at [`Engine::wake_at`].
 //!
-//! Reading order: [`event`] is the language; [`commits`](self) turns scans into commits, `pulls`
+//! Reading order: `event` is the language; `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
 //! their bytes. At most one scan *or* one apply runs at any time; fetching goes on beside both.
 

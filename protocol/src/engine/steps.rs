@@ -45,11 +45,35 @@ pub(super) struct Step {
     /// Deletions that were let through and are still to be made.
     let_through: u64,
     /// Paths that this step has changed: that they are noticed is no news.
-    made: BTreeSet<RelPath>,
+    made: Made,
     need_files: u64,
     need_bytes: u64,
     tried_at: Option<Duration>,
     has_failed: bool,
+}
+
+/// Paths that the last windows have made, so that news of them is known to be of our own doing. Such
+/// news comes within seconds: what is older is forgotten, or a first sync would remember every path.
+#[derive(Default)]
+struct Made {
+    lately: BTreeSet<RelPath>,
+    before: BTreeSet<RelPath>,
+}
+
+impl Made {
+    /// Paths in each of the two generations.
+    const MOST: usize = 16_384;
+
+    fn add(&mut self, path: &RelPath) {
+        if self.lately.len() == Self::MOST {
+            self.before = std::mem::take(&mut self.lately);
+        }
+        self.lately.insert(path.clone());
+    }
+
+    fn contains(&self, path: &RelPath) -> bool {
+        self.lately.contains(path) || self.before.contains(path)
+    }
 }
 
 /// Changes that are made together.
@@ -158,7 +182,7 @@ impl<S: FolderStore> Engine<S> {
         if self.step.counted.take().is_some() || self.step.window.is_some() {
             self.step.window = None;
             self.step.removals_only = None;
-            self.step.made.clear();
+            self.step.made = Made::default();
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();
@@ -178,7 +202,6 @@ impl<S: FolderStore> Engine<S> {
         }
         let (mut files, mut bytes, mut has_removals) = (0, 0, false);
         let mut gone = Vec::new();
-        let mut come = BTreeSet::new();
         let new = self.tree(self.state.entries);
         for group in self.groups_of_differences() {
             let (path, edits, removed) = group?;
@@ -188,17 +211,13 @@ impl<S: FolderStore> Engine<S> {
             let Some(content) = content.filter(|content| !content.is_directory()) else { continue };
             files += 1;
             match put {
-                Some(_) => {
-                    bytes += content.size_bytes();
-                    come.insert(content);
-                }
+                Some(_) => bytes += content.size_bytes(),
                 // Not if only one of several entries of equal content goes.
                 None if !new.at(&path)?.iter().any(|entry| entry.content == content) => gone.push(content),
                 None => {}
             }
         }
-        gone.retain(|content| !come.contains(content));
-        let gone = gone.len() as u64;
+        let gone = self.gone_for_good(gone)?;
         let known = self.state.totals.files + gone;
         // What was let through for an earlier state, and is not made yet, has been counted.
         let new = gone.saturating_sub(self.step.let_through);
@@ -211,6 +230,21 @@ impl<S: FolderStore> Engine<S> {
         self.step.counted = Some(self.state.entries);
         (self.step.need_files, self.step.need_bytes) = (files, bytes);
         Ok(true)
+    }
+
+    /// How many of these contents do not come to another path in the same step.
+    fn gone_for_good(&self, mut gone: Vec<Content>) -> Result<u64, EngineError> {
+        let mut leaving: BTreeSet<_> = gone.iter().cloned().collect();
+        if !leaving.is_empty() {
+            for group in self.groups_of_differences() {
+                let (_, edits, _) = group?;
+                edits.iter().filter_map(|(_, entry)| entry.as_ref()).for_each(|entry| {
+                    leaving.remove(&entry.content);
+                });
+            }
+        }
+        gone.retain(|content| leaving.contains(content));
+        Ok(gone.len() as u64)
     }
 
     /// What differs between the applied entries and the state, path by path: the edits, and one of
@@ -511,7 +545,7 @@ impl<S: FolderStore> Engine<S> {
             let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
             progress |= done;
             if done {
-                self.step.made.insert(path.clone());
+                self.step.made.add(&path);
             }
             self.step.let_through -=
                 u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
