@@ -8,7 +8,8 @@
 //!
 //! Reading order: `event` is the language; `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
-//! their bytes. At most one scan *or* one apply runs at any time; fetching goes on beside both.
+//! their bytes; `fetch` asks peers for nodes, `open` keeps what is not shown yet from being
+//! forgotten, `holds` stops it all; `store` is what the database must do. At most one scan *or* one apply runs at any time; fetching goes on beside both.
 
 mod commits;
 mod event;

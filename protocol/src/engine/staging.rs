@@ -4,7 +4,7 @@
 //! then [`Effect::Prepare`] (reuse what is here), then the scheduler, then it is ready. A content
 //! that nobody can serve for [`PATIENCE`] is given up, so that one file holds up nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The contents of the running step.
 pub(super) struct Staging {
     contents: BTreeMap<ContentId, Content>,
+    /// The content that was found open last.
+    open: Option<ContentId>,
     lists: NodeFetch,
     scheduler: Scheduler,
     requests: BTreeMap<Ticket, (RequestId, DeviceId)>,
@@ -70,6 +72,7 @@ impl Default for Staging {
     fn default() -> Self {
         Self {
             contents: BTreeMap::new(),
+            open: None,
             lists: NodeFetch::default(),
             scheduler: Scheduler::new(Limits::default()),
             requests: BTreeMap::new(),
@@ -146,9 +149,17 @@ impl Staging {
         others
     }
 
-    /// Whether every content is ready or has failed.
-    pub(super) fn is_settled(&self) -> bool {
-        self.contents.values().all(|c| matches!(c.progress, Progress::Ready | Progress::Failed(_)))
+    /// Whether every content is ready or has failed. Asked after every event: the search goes on at
+    /// the content that was open last.
+    pub(super) fn is_settled(&mut self) -> bool {
+        let is_open = |(_, content): &(&ContentId, &Content)| {
+            !matches!(content.progress, Progress::Ready | Progress::Failed(_))
+        };
+        let from = self.open.map_or(Bound::Unbounded, Bound::Included);
+        let mut later = self.contents.range((from, Bound::Unbounded));
+        let open = later.find(is_open).or_else(|| self.contents.iter().find(is_open));
+        self.open = open.map(|(id, _)| *id);
+        self.open.is_none()
     }
 
     /// Why a content is not there; `None` if it is.

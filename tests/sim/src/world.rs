@@ -44,6 +44,8 @@ pub struct World {
     pub devices: Vec<Device>,
     /// Observations in one part of a scan.
     pub part: usize,
+    /// Whether scans tell deletions last, as the real ones do; otherwise they come by path.
+    pub deletions_last: bool,
     /// How often a request for nodes fails as a whole.
     pub failing: f64,
     /// No user does anything: a commit is a mistake.
@@ -72,6 +74,7 @@ impl World {
             now: Duration::from_secs(1),
             rng: Rng::new(seed),
             part: 3,
+            deletions_last: false,
             failing: 0.0,
             frozen: false,
             between: None,
@@ -293,7 +296,10 @@ impl World {
             Effect::Drop(peer, why) => panic!("device {n} drops {}: {why}", self.number(peer)),
             Effect::Scan(scan) => {
                 self.count(n, if scan == Scan::Full { "full scan" } else { "scan" });
-                let found = look(&self.devices[n], &scan);
+                let mut found = look(&self.devices[n], &scan);
+                if self.deletions_last {
+                    found.sort_by_key(|observation| observation.seen.is_none());
+                }
                 self.devices[n].scan = found.chunks(self.part).map(<[_]>::to_vec).collect();
                 self.soon(Action::ScanPart { of: n, run }, None);
             }

@@ -57,6 +57,28 @@ fn a_rename_fetches_nothing_and_copies_nothing() {
 }
 
 #[test]
+fn a_rename_that_a_scan_tells_in_parts_fetches_nothing() {
+    for (window, part) in [(1, 1), (3, 2), (1000, 2), (1000, 5)] {
+        let mut world = World::new(4, &TWO);
+        world.devices[1].settings.window = window;
+        (world.part, world.deletions_last) = (part, true);
+        (0..2).for_each(|n| world.start(n, false));
+        world.connect_all();
+        directory(&mut world, 0, "d");
+        for n in 0..7 {
+            text(&mut world, 0, &format!("d/{n}"), &format!("file {n}"));
+        }
+        settled(&mut world);
+        let fetched = world.devices[1].fetched;
+        for (old, new) in [("d", "a"), ("a", "z")] {
+            rename(&mut world, 0, old, new);
+            settled(&mut world);
+        }
+        assert_eq!(world.devices[1].fetched, fetched, "window {window}, part {part}");
+    }
+}
+
+#[test]
 fn one_content_at_many_paths_is_fetched_once() {
     let mut world = World::started(4, &TWO);
     for n in 0..5 {
