@@ -16,8 +16,10 @@ mod event;
 mod fetch;
 mod holds;
 mod open;
+mod peers;
 mod pulls;
 mod staging;
+mod status;
 mod steps;
 mod store;
 
@@ -28,9 +30,8 @@ use keystore::{Capability, DeviceId, FolderId, FolderVerifier, HeadSigner};
 
 use crate::context::{Context, Label};
 use crate::head::SignedHead;
-use crate::message::{MAX_HEADS, Message};
 use crate::path::RelPath;
-use crate::state::{State, Totals};
+use crate::state::State;
 use crate::store::{NodeId, StoreError};
 use crate::tree::{Tree, TreeError};
 use crate::version::Origin;
@@ -316,227 +317,6 @@ impl<S: FolderStore> Engine<S> {
             totals: self.state.totals,
             applied: self.applied,
             trusted: self.trusted,
-        }
-    }
-}
-
-/// What `status` shows.
-impl<S: FolderStore> Engine<S> {
-    /// What the folder is doing.
-    pub fn activity(&self) -> Activity {
-        if self.paused {
-            Activity::Paused
-        } else if self.hold.is_some() {
-            Activity::Held
-        } else if self.first_head_by.is_some()
-            || (!self.first_head && self.told.is_none())
-            || !self.scanned
-            || self.dirty.is_any()
-            || matches!(self.busy, Busy::Scanning { .. })
-        {
-            Activity::Scanning
-        } else if self.busy == Busy::Applying || self.is_behind() {
-            Activity::Syncing
-        } else {
-            Activity::Idle
-        }
-    }
-
-    /// Whether something that is known has not been applied, other than what cannot be.
-    fn is_behind(&self) -> bool {
-        self.applied != self.state.entries
-            || self.step.is_running()
-            || self.pulls.is_any()
-            || !self.revisit.is_empty()
-            || self.unapplied.values().any(|u| u.reason == Reason::NoContent)
-    }
-
-    /// The hold, if there is one.
-    pub fn hold(&self) -> Option<&Hold> {
-        self.hold.as_ref()
-    }
-
-    /// Files and bytes of the rendering.
-    pub fn totals(&self) -> Totals {
-        self.state.totals
-    }
-
-    /// The entries root of the merged state, once there is one.
-    pub fn head(&self) -> Option<NodeId> {
-        self.told.map(|(entries, _)| entries)
-    }
-
-    /// The merged state.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Whether a folder that was joined by key has merged a first head.
-    pub fn has_first_head(&self) -> bool {
-        self.first_head
-    }
-
-    /// Files and bytes that are still to come or to go in the running step.
-    pub fn need(&self) -> (u64, u64) {
-        self.step.need(&self.staging)
-    }
-
-    /// Paths that are not what the state wants, and why.
-    pub fn unapplied(&self) -> &BTreeMap<RelPath, Unapplied> {
-        &self.unapplied
-    }
-
-    /// Peers that have all content of our head, and all peers.
-    pub fn seeds(&self) -> (usize, usize) {
-        let complete = self.peers.keys().filter(|peer| self.is_complete(peer)).count();
-        (complete, self.peers.len())
-    }
-
-    /// Whether a peer has all content of our head.
-    pub fn is_complete(&self, peer: &DeviceId) -> bool {
-        self.peers.get(peer).is_some_and(|p| p.complete.is_some_and(|c| c == self.state.entries))
-    }
-
-    /// Changes the settings.
-    pub fn set_settings(&mut self, settings: Settings) {
-        self.settings = settings;
-    }
-
-    /// The database of the folder.
-    pub fn store(&self) -> &S {
-        &self.store
-    }
-
-    /// The roots of all trees and chunk lists that are in use or on their way here, but for those
-    /// that a running scan or apply has made and not told of yet.
-    pub fn roots(&self) -> Vec<NodeId> {
-        let mut roots = vec![self.state.context_root, self.state.entries, self.applied];
-        roots.extend(self.told.into_iter().flat_map(|(entries, context)| [entries, context]));
-        if let Some(verifier) = &self.identity.verifier {
-            let heads = self.heads.iter().filter_map(|head| head.open(verifier, self.identity.folder).ok());
-            roots.extend(heads.flat_map(|head| [head.entries, head.context]));
-        }
-        roots.extend(self.step.roots().into_iter().flatten());
-        roots.extend(self.pulls.roots());
-        roots.extend(self.staging.roots());
-        roots
-    }
-
-    /// Whether a scan or an apply is running.
-    pub fn is_busy(&self) -> bool {
-        self.busy != Busy::No
-    }
-
-    /// Whether nothing is staged, or about to be, for the disk.
-    pub fn wants_nothing_staged(&self) -> bool {
-        self.busy == Busy::No && !self.step.is_running() && self.staging.is_empty()
-    }
-
-    /// Whether paths wait to be looked at, or are being looked at.
-    pub fn is_scan_due(&self) -> bool {
-        !self.scanned || self.dirty.is_any() || matches!(self.busy, Busy::Scanning { .. })
-    }
-}
-
-/// Peers.
-impl<S: FolderStore> Engine<S> {
-    fn on_joined(&mut self, peer: DeviceId) {
-        // A link in the place of another: both sides start anew.
-        self.on_left(peer);
-        self.peers.insert(peer, Peer { heads: Vec::new(), complete: None, told: None, told_complete: None });
-        self.staging.add_peer(peer);
-        self.tell(peer, &[]);
-        if self.complete == Some(self.state.entries) {
-            self.tell_complete();
-        }
-        self.retry_without_content();
-    }
-
-    /// Somebody may have what nobody had.
-    fn retry_without_content(&mut self) {
-        self.retry(Reason::NoContent);
-    }
-
-    /// Paths that are not applied for this reason are looked at again.
-    fn retry(&mut self, reason: Reason) {
-        let such =
-            self.unapplied.iter().filter(|(path, why)| why.reason == reason && !self.stuck.contains(*path));
-        self.revisit.extend(such.map(|(path, _)| path.clone()));
-    }
-
-    fn on_left(&mut self, peer: DeviceId) {
-        self.peers.remove(&peer);
-        self.unopened.remove(&peer);
-        self.pulls.forget_peer(&peer);
-        self.staging.remove_peer(&peer);
-    }
-
-    fn on_opened(&mut self, verifier: FolderVerifier) -> Result<(), EngineError> {
-        if self.identity.verifier.is_none() {
-            self.identity.verifier = Some(verifier);
-        }
-        for (peer, heads) in std::mem::take(&mut self.unopened) {
-            self.on_heads(peer, heads, Vec::new())?;
-        }
-        Ok(())
-    }
-
-    /// Complete peers are asked first; complete is who has all content of just our state.
-    fn judge_peers(&mut self) {
-        let entries = self.state.entries;
-        for (peer, known) in &self.peers {
-            self.staging.set_complete(*peer, known.complete == Some(entries));
-        }
-    }
-
-    fn on_message(&mut self, peer: DeviceId, message: Message) -> Result<(), EngineError> {
-        if !self.peers.contains_key(&peer) {
-            return Ok(());
-        }
-        match message {
-            Message::Heads { heads } => self.on_heads(peer, heads, Vec::new())?,
-            Message::NewHead { head, nodes } => self.on_heads(peer, vec![head], nodes)?,
-            Message::Complete { entries } => {
-                if let Some(known) = self.peers.get_mut(&peer) {
-                    known.complete = Some(entries);
-                }
-                self.retry_without_content();
-            }
-            Message::Gone { content } => self.staging.forget_source(&peer, &content),
-            Message::Peers { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Tells a peer our heads, unless it knows them; `nodes` are what it lacks if it knows the head
-    /// before.
-    fn tell(&mut self, peer: DeviceId, nodes: &[bytes::Bytes]) {
-        let (Some(told), Some(known)) = (self.told, self.peers.get_mut(&peer)) else { return };
-        if known.told == Some(told) || (known.heads.contains(&told) && self.heads.len() == 1) {
-            return;
-        }
-        known.told = Some(told);
-        let message = match (&self.heads[..], nodes.is_empty()) {
-            ([head], false) => Message::NewHead { head: head.clone(), nodes: nodes.to_vec() },
-            (heads, _) => Message::Heads { heads: heads.iter().take(MAX_HEADS).cloned().collect() },
-        };
-        self.effects.push_back(Effect::Send(peer, message));
-    }
-
-    /// Tells all peers, once we have everything that our head shows.
-    fn tell_complete(&mut self) {
-        let entries = self.state.entries;
-        // What could not be applied is not here either, or nobody knows.
-        let lacks = self.unapplied.values().any(|why| why.reason != Reason::Unsynced);
-        if self.told.is_none() || lacks {
-            return;
-        }
-        self.complete = Some(entries);
-        for (peer, known) in &mut self.peers {
-            if known.told_complete != Some(entries) {
-                known.told_complete = Some(entries);
-                self.effects.push_back(Effect::Send(*peer, Message::Complete { entries }));
-            }
         }
     }
 }

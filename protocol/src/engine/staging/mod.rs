@@ -4,21 +4,22 @@
 //! then [`Effect::Prepare`] (reuse what is here), then the scheduler, then it is ready. A content
 //! that nobody can serve for [`PATIENCE`] is given up, so that one file holds up nothing else.
 
+mod gathering;
+
 use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
-use bytes::Bytes;
 use keystore::DeviceId;
 
 use super::fetch::NodeFetch;
-use super::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Reason, Ticket};
+use super::{Prepare, Ticket};
 use crate::chunk::MIN_CHUNK_BYTES;
 use crate::chunk_list::{ChunkListKind, ExpectedPart};
 use crate::entry::ContentId;
 use crate::message::ChunkWanted;
 use crate::scheduler::{Availability, Limits, PeerKey, RequestId, Scheduler};
 use crate::store::NodeId;
-use crate::tree::{Pull, PullError};
+use crate::tree::Pull;
 
 /// How long a content may have nobody who serves it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -272,196 +273,5 @@ impl Staging {
         self.lists = NodeFetch::default();
         self.stuck_since = None;
         true
-    }
-}
-
-impl<S: FolderStore> Engine<S> {
-    /// Nobody waits for these any more, unless they are all that is left of a user's edit, or have
-    /// come in part.
-    pub(super) fn forget(&mut self, mut contents: Vec<ContentId>) {
-        let staging = &self.staging;
-        contents.retain(|id| !staging.displaced.contains(id) && !staging.partial.contains(id));
-        if !contents.is_empty() {
-            self.effects.push_back(Effect::Forget(contents));
-        }
-    }
-
-    /// Asks for what the contents of the step need next. Whether any of them was given up.
-    pub(super) fn advance_fetch(&mut self, now: Duration) -> bool {
-        if self.is_stopped() {
-            return false;
-        }
-        let mut any_failed = self.fetch_lists(now);
-        let late = self.staging.scheduler.handle_timeout(now);
-        self.staging.requests.retain(|_, (request, _)| !late.contains(request));
-        while let Some(assignment) = self.staging.scheduler.poll_request(now) {
-            let Some(peer) = self.staging.device(assignment.peer) else { continue };
-            let ticket = self.ticket();
-            self.staging.requests.insert(ticket, (assignment.request, peer));
-            self.effects.push_back(Effect::FetchChunks(ticket, peer, assignment.refs));
-        }
-        if !self.waits_for_peers() {
-            for content in self.staging.scheduler.unservable(now) {
-                self.staging.scheduler.forget(content);
-                self.staging.keep_partial(&content);
-                self.fail(&content, Failure::Nobody);
-                any_failed = true;
-            }
-        }
-        any_failed
-    }
-
-    /// Without a peer, what needs no content goes on, but not through all of a first sync: a
-    /// window's worth of paths without content is enough.
-    pub(super) fn waits_for_peers(&self) -> bool {
-        let lacking = self.unapplied.values().filter(|why| why.reason == Reason::NoContent);
-        self.peers.is_empty() && lacking.take(self.settings.window).count() == self.settings.window
-    }
-
-    /// Contents whose chunk list is here are prepared; nodes of the others are asked for.
-    pub(super) fn prepare(&mut self) -> Result<(), EngineError> {
-        let mut ready = Vec::new();
-        let mut spoilt = Vec::new();
-        for (id, content) in &mut self.staging.contents {
-            let Progress::List(pull) = &mut content.progress else { continue };
-            match pull.poll_wanted(&self.store, 256) {
-                Err(PullError::Store(error)) => return Err(error.into()),
-                Err(_) => spoilt.push(*id),
-                Ok(ids) => self.staging.lists.want(ids),
-            }
-            if pull.is_complete() {
-                ready.push(*id);
-            }
-        }
-        for id in spoilt {
-            self.fail(&id, Failure::Nobody);
-        }
-        let mut wishes = Vec::new();
-        for id in ready {
-            let Some(content) = self.staging.contents.get_mut(&id) else { continue };
-            if let Progress::List(pull) = std::mem::replace(&mut content.progress, Progress::Preparing)
-                && let Err(PullError::Store(error)) = pull.finish(&self.store)
-            {
-                return Err(error.into());
-            }
-            wishes.push(content.wish.clone());
-        }
-        self.send_prepare(wishes);
-        Ok(())
-    }
-
-    pub(super) fn send_prepare(&mut self, wishes: Vec<Prepare>) {
-        if !wishes.is_empty() {
-            self.effects.push_back(Effect::Prepare(wishes));
-        }
-    }
-
-    fn fail(&mut self, content: &ContentId, failure: Failure) {
-        if let Some(content) = self.staging.contents.get_mut(content) {
-            content.progress = Progress::Failed(failure);
-        }
-    }
-
-    fn fetch_lists(&mut self, now: Duration) -> bool {
-        let peers: Vec<_> = self.staging.peers.keys().copied().collect();
-        let tickets = &mut self.tickets;
-        while let Some((ticket, peer, ids)) = self.staging.lists.poll(&peers, || {
-            *tickets += 1;
-            *tickets
-        }) {
-            self.effects.push_back(Effect::FetchNodes(ticket, peer, ids));
-        }
-        if !self.staging.lists.is_stuck(&peers) || self.waits_for_peers() {
-            self.staging.stuck_since = None;
-            return false;
-        }
-        now >= *self.staging.stuck_since.get_or_insert(now) + PATIENCE && self.staging.fail_lists()
-    }
-
-    /// Nodes of chunk lists. A node can belong to several lists, so each pull is offered it.
-    pub(super) fn on_list_nodes(
-        &mut self,
-        ticket: Ticket,
-        answer: Result<Vec<Option<Bytes>>, ()>,
-    ) -> Result<(), EngineError> {
-        let answer = self.staging.lists.answer(ticket, answer);
-        for (id, bytes) in answer.arrived {
-            let liar = NodeId::of(&bytes) != id;
-            for content in self.staging.contents.values_mut() {
-                let Progress::List(pull) = &mut content.progress else { continue };
-                if liar || !pull.wants(&id) {
-                    continue;
-                }
-                match pull.handle_node(&self.store, &bytes) {
-                    Ok(()) => {}
-                    Err(PullError::Store(error)) => return Err(error.into()),
-                    Err(_) => content.progress = Progress::Failed(Failure::Nobody),
-                }
-            }
-            if let (true, Some(peer)) = (liar, answer.from) {
-                self.effects.push_back(Effect::Drop(peer, "it sent a node that does not verify"));
-                self.staging.lists.want([id]);
-            }
-        }
-        self.prepare()
-    }
-
-    pub(super) fn on_prepared(&mut self, prepared: Vec<Prepared>) -> Result<(), EngineError> {
-        for Prepared { content, missing } in prepared {
-            let Some(known) = self.staging.contents.get_mut(&content) else { continue };
-            known.progress = match missing {
-                Err(message) => {
-                    self.staging.scheduler.forget(content);
-                    Progress::Failed(Failure::Disk(message))
-                }
-                Ok(missing) if missing.is_empty() => Progress::Ready,
-                Ok(missing) => {
-                    let missing: BTreeMap<_, _> =
-                        missing.iter().map(|chunk| (chunk.number, chunk.len)).collect();
-                    let chunks = missing.iter().map(|(number, len)| (*number, *len));
-                    // Small ones first: they are many, and each is a whole file.
-                    if self.staging.scheduler.want(content, known.wish.size, chunks, known.wish.size) {
-                        Progress::Fetching(missing)
-                    } else {
-                        Progress::Failed(Failure::Disk(
-                            "it has more parts than can be fetched at once".into(),
-                        ))
-                    }
-                }
-            };
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_arrived(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
-        // Also what comes after its request was given up is here: it must not be asked for again.
-        let request = self.staging.request(ticket).unwrap_or(RequestId(0));
-        for chunk in chunks {
-            self.staging.scheduler.handle_arrived(now, request, *chunk);
-            self.staging.done(chunk);
-        }
-    }
-
-    pub(super) fn on_gone(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
-        let Some(request) = self.staging.request(ticket) else { return };
-        for chunk in chunks {
-            self.staging.scheduler.handle_gone(now, request, *chunk);
-        }
-    }
-
-    pub(super) fn on_bad(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {
-        let Some((request, peer)) = self.staging.requests.get(&ticket).copied() else { return };
-        for chunk in chunks {
-            if self.staging.scheduler.handle_bad(now, request, *chunk) {
-                self.effects.push_back(Effect::Drop(peer, "it sent chunks that do not verify"));
-                return;
-            }
-        }
-    }
-
-    pub(super) fn on_fetch_ended(&mut self, now: Duration, ticket: Ticket) {
-        if let Some((request, _)) = self.staging.requests.remove(&ticket) {
-            self.staging.scheduler.handle_failed(now, request);
-        }
     }
 }

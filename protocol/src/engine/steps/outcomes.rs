@@ -1,0 +1,245 @@
+//! Carrying out a window, and what has become of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::commit::Draft;
+use crate::engine::staging::Failure;
+use crate::engine::{
+    Busy, Changes, Effect, Engine, EngineError, FolderStore, Outcome, Reason, Source, Unapplied,
+};
+use crate::entry::{Content, Entry};
+use crate::path::RelPath;
+use crate::record::Seen;
+use crate::version::Version;
+
+impl<S: FolderStore> Engine<S> {
+    /// All that can be had is here. Whether anything is to be done.
+    pub(super) fn start_apply(&mut self) -> Result<bool, EngineError> {
+        let Some(window) = &mut self.step.window else { return Ok(true) };
+        let mut changes = Changes { durable: true, ..Changes::default() };
+        let mut failed = Vec::new();
+        let mut lacking = BTreeSet::new();
+        let staging = &self.staging;
+        window.ops.retain(|op| {
+            let Source::Staged(content) = &op.source else { return true };
+            let failure = staging.failure(content);
+            if let Some(failure) = &failure {
+                failed.push((op.path.clone(), failure.clone()));
+                lacking.insert(*content);
+            }
+            failure.is_none()
+        });
+        let ops = std::mem::take(&mut window.ops);
+        for op in &ops {
+            window.sources.insert(op.path.clone(), op.source.clone());
+            if op.after.is_none() && op.before.as_ref().is_some_and(crate::engine::holds::counts) {
+                window.deletes.insert(op.path.clone());
+            }
+            changes.journal.push((op.path.clone(), op.after.clone()));
+            if let Source::Moved(from, _) = &op.source {
+                changes.journal.push((from.clone(), None));
+            }
+        }
+        for (path, failure) in failed {
+            let (reason, message) = match failure {
+                Failure::Nobody => (Reason::NoContent, "no connected device has this version".into()),
+                Failure::Disk(message) => (Reason::Problem, message),
+            };
+            self.set_unapplied(&mut changes, path, Some(Unapplied { reason, message }));
+            self.step.has_failed = true;
+        }
+        if !lacking.is_empty() {
+            // Whoever wants them again begins anew.
+            let lacking: Vec<_> = lacking.into_iter().collect();
+            self.staging.take(&lacking);
+            self.forget(lacking);
+        }
+        self.store.keep(&changes)?;
+        if ops.is_empty() {
+            return Ok(false);
+        }
+        self.busy = Busy::Applying;
+        self.effects.push_back(Effect::Apply(ops));
+        Ok(true)
+    }
+
+    pub(in crate::engine) fn on_applied(
+        &mut self,
+        now: Duration,
+        outcomes: Vec<(RelPath, Outcome)>,
+    ) -> Result<(), EngineError> {
+        if self.busy == Busy::Applying {
+            self.busy = Busy::No;
+            self.close_window(now, outcomes)?;
+        }
+        Ok(())
+    }
+
+    /// Records what has become of a window.
+    pub(super) fn close_window(
+        &mut self,
+        now: Duration,
+        outcomes: Vec<(RelPath, Outcome)>,
+    ) -> Result<(), EngineError> {
+        let Some(window) = self.step.window.take() else { return Ok(()) };
+        let is_overtaken = window.roots.0 != self.state.entries;
+        let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
+        let mut edits = Vec::new();
+        for path in window.waiting {
+            let is_reported = |why: &Unapplied| matches!(why.reason, Reason::LocalChange | Reason::Unsynced);
+            if !self.unapplied.get(&path).is_some_and(is_reported) {
+                self.set_waiting(&mut changes, path);
+            }
+        }
+        for path in window.settled {
+            if self.unapplied.get(&path).is_some_and(|why| why.reason != Reason::LocalChange) {
+                self.set_unapplied(&mut changes, path, None);
+            }
+        }
+        let mut progress = false;
+        let mut left = BTreeSet::new();
+        for (path, outcome) in outcomes {
+            let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
+            progress |= done;
+            if done {
+                self.step.made.add(&path);
+            }
+            self.step.let_through -=
+                u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
+            match window.sources.get(&path) {
+                Some(Source::Staged(content)) if !done => drop(left.insert(*content)),
+                Some(Source::Staged(content)) => self.staging.is_shown(content),
+                Some(Source::Moved(from, _)) if done => {
+                    self.set_unapplied(&mut changes, from.clone(), None);
+                    changes.records.push((from.clone(), None));
+                }
+                Some(Source::Moved(from, _)) => self.set_waiting(&mut changes, from.clone()),
+                _ => {}
+            }
+            if let Some(edit) = self.on_outcome(now, &mut changes, path, outcome) {
+                edits.push(edit);
+            }
+        }
+        if !window.sources.is_empty() {
+            let taken: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
+            self.staging.take(&taken);
+            self.forget(left.into_iter().collect());
+        }
+        if progress {
+            self.stuck.clear();
+            self.retry(Reason::Waiting);
+        }
+        if is_overtaken {
+            // What has come since may want something else where the window has just put something.
+            let paths: Vec<_> = changes.records.iter().map(|(path, _)| path.clone()).collect();
+            self.leave_open(&mut changes, paths)?;
+        }
+        self.applied = self.tree(self.applied).edit(window.edits)?.root;
+        changes.saved = Some(self.saved());
+        let before = self.told;
+        if !edits.is_empty() && self.is_writer() {
+            self.commit_displaced(edits, &mut changes)?;
+        }
+        self.store.keep(&changes)?;
+        self.announce(before, &[]);
+        if self.applied == self.state.entries {
+            let forgotten = self.staging.clear();
+            self.forget(forgotten);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_waiting(&mut self, changes: &mut Changes, path: RelPath) {
+        let why = Unapplied { reason: Reason::Waiting, message: String::new() };
+        self.set_unapplied(changes, path, Some(why));
+    }
+
+    /// The disk is not as the plan thought: without a change it makes no sense to try again soon.
+    pub(super) fn get_stuck(&mut self, changes: &mut Changes, path: RelPath) {
+        self.step.has_failed = true;
+        self.stuck.insert(path.clone());
+        self.set_waiting(changes, path);
+    }
+
+    pub(super) fn on_outcome(
+        &mut self,
+        now: Duration,
+        changes: &mut Changes,
+        path: RelPath,
+        outcome: Outcome,
+    ) -> Option<(RelPath, Seen)> {
+        self.step.need_files = self.step.need_files.saturating_sub(1);
+        match outcome {
+            Outcome::Done(record) => {
+                self.set_unapplied(changes, path.clone(), None);
+                changes.records.push((path, record));
+                None
+            }
+            Outcome::Displaced { record, edit } => {
+                self.set_unapplied(changes, path.clone(), None);
+                changes.records.push((path.clone(), record));
+                if let (true, Content::File { id, .. }) = (self.is_writer(), &edit.content) {
+                    self.staging.keep_displaced(*id);
+                }
+                Some((path, edit))
+            }
+            Outcome::Touched => {
+                self.dirty.add(now, crate::engine::Noticed::Paths(vec![path.clone()]));
+                self.get_stuck(changes, path);
+                None
+            }
+            Outcome::Waits => {
+                self.get_stuck(changes, path);
+                None
+            }
+            Outcome::Problem(message) => {
+                self.step.has_failed = true;
+                self.set_unapplied(changes, path, Some(Unapplied { reason: Reason::Problem, message }));
+                None
+            }
+        }
+    }
+
+    /// Files that were written to after they had been displaced. A stopped folder forgets this; the
+    /// archive still has them.
+    pub(in crate::engine) fn on_edited(&mut self, edits: Vec<(RelPath, Seen)>) -> Result<(), EngineError> {
+        if self.is_stopped() || !self.is_writer() || edits.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        let before = self.told;
+        self.commit_displaced(edits, &mut changes)?;
+        self.store.keep(&changes)?;
+        self.announce(before, &[]);
+        Ok(())
+    }
+
+    /// A user's edit came out when a path was replaced: it is committed as an edit of that path, as
+    /// a scan a moment earlier would have done. Its bytes are staged, so the next window shows it.
+    pub(super) fn commit_displaced(
+        &mut self,
+        edits: Vec<(RelPath, Seen)>,
+        changes: &mut Changes,
+    ) -> Result<(), EngineError> {
+        let version = Version { seq: self.state.context.next_seq(), origin: self.identity.origin };
+        let put = edits
+            .into_iter()
+            .map(|(path, seen)| Entry {
+                path,
+                version,
+                found: false,
+                content: seen.content,
+                metadata: seen.metadata,
+                extra: Vec::new(),
+            })
+            .collect();
+        let applied = self.applied;
+        let nodes = self.commit(Draft { version, removed: Vec::new(), put }, changes)?;
+        drop(nodes);
+        // The disk does not show these entries yet: they are differences for the next window.
+        self.applied = applied;
+        changes.saved = Some(self.saved());
+        Ok(())
+    }
+}

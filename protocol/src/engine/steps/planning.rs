@@ -1,0 +1,217 @@
+//! What goes into the next window, and which contents it needs.
+
+use std::collections::{BTreeMap, BTreeSet, Bound, btree_map};
+use std::time::Duration;
+
+use crate::chunk::MIN_CHUNK_BYTES;
+use crate::engine::{Edits, Engine, EngineError, FolderStore, Op, Prepare, Reason, Source, Unapplied};
+use crate::entry::{Content, ContentId};
+use crate::path::RelPath;
+use crate::plan::{self, View};
+use crate::record::{Record, Shown};
+use crate::render::{self, Entries, Renderer};
+
+use super::window::Window;
+
+/// Bytes of new content in a window, unless one file alone is larger.
+const WINDOW_BYTES: u64 = 512 << 20;
+/// How many paths are asked for, to find one that gives a content up.
+const MOVE_CANDIDATES: usize = 4;
+
+/// Differences that make up a window.
+#[derive(Default)]
+struct Differences {
+    edits: Edits,
+    bytes: u64,
+    removals: Edits,
+    more: bool,
+}
+impl<S: FolderStore> Engine<S> {
+    fn differences(&mut self) -> Result<Differences, EngineError> {
+        let mut found = Differences::default();
+        let removals_only = self.step.removals_only == Some(self.state.entries);
+        for group in self.groups_of_differences() {
+            let (_, edits, _) = group?;
+            let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
+            if let Some(entry) = put {
+                found.bytes += entry.content.size_bytes();
+                found.edits.extend(edits);
+            } else {
+                if found.removals.len() < self.settings.window {
+                    found.removals.extend(edits);
+                } else if removals_only {
+                    found.more = true;
+                    break;
+                } else {
+                    found.more = true;
+                }
+            }
+            if found.edits.len() >= self.settings.window || found.bytes >= WINDOW_BYTES {
+                found.more = true;
+                break;
+            }
+        }
+        if found.edits.is_empty() {
+            self.step.removals_only = Some(self.state.entries);
+        }
+        if found.edits.is_empty() || !found.more {
+            found.edits.append(&mut found.removals);
+        }
+        Ok(found)
+    }
+
+    pub(super) fn plan_window(&mut self, now: Duration) -> Result<(), EngineError> {
+        let mut found = self.differences()?;
+        self.step.tried_at = Some(now);
+        let roots = (self.state.entries, self.applied);
+        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        let context = &self.state.context;
+        let changed = found.edits.iter().map(|(key, _)| key.path.clone());
+        let mut paths = render::affected(&old, &new, context, changed)?;
+        paths.extend(self.revisit.iter().cloned());
+        let waits = |(path, why): &(&RelPath, &Unapplied)| {
+            why.reason == Reason::Waiting && !self.stuck.contains(*path)
+        };
+        paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
+        let mut renderer = Renderer::new(&new, context);
+        let mut wants = BTreeMap::new();
+        for path in paths {
+            let want = renderer.path(&path)?;
+            wants.insert(path, want);
+        }
+        let blocked = self.blocked(&mut wants)?;
+        let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
+        // Whole groups only: of a conflict dealt with by halves, nothing would lead to its copies.
+        let moved: BTreeSet<_> = movers
+            .values()
+            .flat_map(|(_, record)| &record.shown.entries)
+            .map(|key| key.path.clone())
+            .collect();
+        for path in &moved {
+            let (before, after) = (old.at(path)?, new.at(path)?);
+            let gone = before.iter().filter(|entry| !after.contains(entry));
+            found.edits.extend(gone.map(|entry| (entry.key(), None)));
+            found.edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
+        }
+        for path in render::affected(&old, &new, context, moved)? {
+            if let btree_map::Entry::Vacant(vacant) = wants.entry(path) {
+                let want = renderer.path(vacant.key())?;
+                vacant.insert(want);
+            }
+        }
+        for (path, _) in movers.values() {
+            wants.insert(path.clone(), None);
+        }
+        found.edits.sort_by(|a, b| a.0.cmp(&b.0));
+        found.edits.dedup_by(|a, b| a.0 == b.0);
+        let is_users = |path: &RelPath| self.dirty.has(path) && !self.step.made.contains(path);
+        let is_touched = |path: &RelPath| {
+            is_users(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
+        };
+        let waits_for_scan = |(path, want): (&RelPath, &Option<Shown>)| match &want.as_ref()?.content {
+            Content::File { id, .. } if is_users(path) => Some(*id),
+            _ => None,
+        };
+        let awaited = wants.iter().filter_map(waits_for_scan).collect();
+        let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
+        let looked_at: Vec<_> = wants.keys().cloned().collect();
+        let plan = plan::plan(&view, wants, &|_| false)?;
+        let mut window = Window {
+            roots,
+            edits: found.edits,
+            ops: Vec::new(),
+            records: Vec::new(),
+            waiting: plan.waiting.into_iter().map(|(path, _)| path).chain(blocked).collect(),
+            settled: Vec::new(),
+            revisited: std::mem::take(&mut self.revisit),
+            sources: BTreeMap::new(),
+            deletes: BTreeSet::new(),
+        };
+        window.add(plan.passes, &awaited);
+        window.settle(looked_at);
+        let wanted = window.ops.iter().filter_map(Op::staged).collect();
+        let forgotten = self.staging.retain(&wanted);
+        self.forget(forgotten);
+        self.want_contents(&window)?;
+        self.step.window = Some(window);
+        Ok(())
+    }
+
+    /// Directories that shall go, but hold a reader's own changes: of these there may be no records.
+    fn blocked(
+        &self,
+        wants: &mut BTreeMap<RelPath, Option<Shown>>,
+    ) -> Result<Vec<RelPath>, EngineError> {
+        if self.is_writer() {
+            return Ok(Vec::new());
+        }
+        let mut blocked = Vec::new();
+        for (path, want) in &*wants {
+            let stays = want.as_ref().is_some_and(|want| want.content.is_directory());
+            let is_directory = |record: Record| record.shown.content.is_directory();
+            let is_local = |(_, why): (&RelPath, &Unapplied)| why.reason == Reason::LocalChange;
+            let mut below = self.unapplied.range((Bound::Excluded(path), Bound::Unbounded));
+            let mut below =
+                std::iter::from_fn(|| below.next().filter(|(other, _)| other.is_below(Some(path))));
+            if !stays && below.any(is_local) && self.store.record(path)?.is_some_and(is_directory) {
+                blocked.push(path.clone());
+            }
+        }
+        blocked.iter().for_each(|path| drop(wants.remove(path)));
+        Ok(blocked)
+    }
+
+    /// For contents that come to a path: paths that give them up.
+    fn movers(
+        &self,
+        wants: &BTreeMap<RelPath, Option<Shown>>,
+    ) -> Result<BTreeMap<ContentId, (RelPath, Record)>, EngineError> {
+        let new = self.tree(self.state.entries);
+        let mut renderer = Renderer::new(&new, &self.state.context);
+        let mut movers = BTreeMap::new();
+        let mut taken = BTreeSet::new();
+        for (path, want) in wants {
+            let Some(Content::File { id, .. }) = want.as_ref().map(|want| &want.content) else { continue };
+            if movers.contains_key(id) {
+                continue;
+            }
+            for candidate in self.store.with_content(id, MOVE_CANDIDATES)? {
+                if candidate == *path || taken.contains(&candidate) || renderer.path(&candidate)?.is_some() {
+                    continue;
+                }
+                if let Some(record) = self.store.record(&candidate)? {
+                    taken.insert(candidate.clone());
+                    movers.insert(*id, (candidate, record));
+                    break;
+                }
+            }
+        }
+        Ok(movers)
+    }
+
+    pub(super) fn want_contents(&mut self, window: &Window) -> Result<(), EngineError> {
+        let mut short = Vec::new();
+        for op in &window.ops {
+            let (Source::Staged(content), Some(Content::File { size, .. })) =
+                (&op.source, op.after.as_ref().map(|after| &after.content))
+            else {
+                continue;
+            };
+            if self.staging.has(content) {
+                continue;
+            }
+            let earlier = op.before.as_ref().and_then(|record| match &record.shown.content {
+                Content::File { id, size } if *size > MIN_CHUNK_BYTES as u64 => Some((op.path.clone(), *id)),
+                _ => None,
+            });
+            let same = self.store.with_content(content, MOVE_CANDIDATES)?;
+            let wish = Prepare { content: *content, size: *size, same, earlier };
+            if *size <= MIN_CHUNK_BYTES as u64 {
+                short.push(wish.clone());
+            }
+            self.staging.want(wish);
+        }
+        self.send_prepare(short);
+        self.prepare()
+    }
+}

@@ -1,0 +1,102 @@
+//! A window: changes that are made together, as operations of the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::{Edits, Op, Source};
+use crate::entry::{Content, ContentId};
+use crate::path::RelPath;
+use crate::plan::{Change, Deed};
+use crate::record::Record;
+use crate::store::NodeId;
+
+/// Changes that are made together.
+pub(super) struct Window {
+    /// What it was planned for: state, applied.
+    pub(super) roots: (NodeId, NodeId),
+    /// What it deals with, as edits of the applied entries.
+    pub(super) edits: Edits,
+    pub(super) ops: Vec<Op>,
+    /// Records that change without the disk.
+    pub(super) records: Vec<(RelPath, Option<Record>)>,
+    pub(super) waiting: Vec<RelPath>,
+    /// Paths that show what they should.
+    pub(super) settled: Vec<RelPath>,
+    /// Paths that it was planned for though no entries of theirs differ.
+    pub(super) revisited: BTreeSet<RelPath>,
+    /// What the operations under way take: by path, the content out of staging, or the path that
+    /// gives it up.
+    pub(super) sources: BTreeMap<RelPath, Source>,
+    /// Paths whose removal counts as a deletion.
+    pub(super) deletes: BTreeSet<RelPath>,
+}
+
+impl Window {
+    /// Of the paths that were looked at, those for which nothing is to be done on the disk.
+    pub(super) fn settle(&mut self, mut looked_at: Vec<RelPath>) {
+        let mut open: BTreeSet<_> = self.waiting.iter().chain(self.ops.iter().map(|op| &op.path)).collect();
+        let sources = self.ops.iter().filter_map(|op| match &op.source {
+            Source::Moved(from, _) => Some(from),
+            _ => None,
+        });
+        open.extend(sources);
+        looked_at.retain(|path| !open.contains(path));
+        self.settled = looked_at;
+    }
+
+    /// Turns the changes into operations, with moves where one path gives up what another wants.
+    pub(super) fn add(&mut self, passes: Vec<Vec<Change>>, awaited: &BTreeSet<ContentId>) {
+        for pass in passes {
+            let mut leaving: BTreeMap<ContentId, Change> = BTreeMap::new();
+            let mut rest = Vec::new();
+            for change in pass {
+                match (&change.deed, change.before.as_ref().map(|record| &record.shown.content)) {
+                    (Deed::Remove, Some(Content::File { id, .. })) if !leaving.contains_key(id) => {
+                        leaving.insert(*id, change);
+                    }
+                    _ => rest.push(change),
+                }
+            }
+            let mut ops = Vec::new();
+            for change in rest {
+                if change.deed == Deed::Record {
+                    let kept = change.before.as_ref();
+                    let record = change.after.map(|shown| Record {
+                        shown,
+                        stat: kept.and_then(|record| record.stat),
+                        ignored: false,
+                    });
+                    self.records.push((change.path, record));
+                    continue;
+                }
+                let source = source(&change, &mut leaving);
+                ops.push(Op { path: change.path, before: change.before, after: change.after, source });
+            }
+            // What a path will show after a scan is not removed before: then it is a rename.
+            let (kept, leaving): (Vec<_>, Vec<_>) =
+                leaving.into_iter().partition(|(id, _)| awaited.contains(id));
+            self.waiting.extend(kept.into_iter().map(|(_, change)| change.path));
+            let mut removals: Vec<_> = leaving.into_iter().map(|(_, change)| change).collect();
+            removals.sort_by(|a, b| b.path.cmp(&a.path));
+            let at = ops.iter().position(|op| op.after.is_none()).unwrap_or(ops.len());
+            let removals = removals.into_iter().map(|c| Op {
+                path: c.path,
+                before: c.before,
+                after: c.after,
+                source: Source::None,
+            });
+            ops.splice(at..at, removals);
+            self.ops.extend(ops);
+        }
+    }
+}
+
+fn source(change: &Change, leaving: &mut BTreeMap<ContentId, Change>) -> Source {
+    let brings = matches!(change.deed, Deed::Create | Deed::Replace);
+    match change.after.as_ref().map(|after| &after.content) {
+        Some(Content::File { id, .. }) if brings => match leaving.remove(id) {
+            Some(Change { path, before: Some(record), .. }) => Source::Moved(path, Box::new(record)),
+            _ => Source::Staged(*id),
+        },
+        _ => Source::None,
+    }
+}
