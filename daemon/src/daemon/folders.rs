@@ -20,6 +20,7 @@ use crate::api::types::{
 };
 use crate::config::LiveConfig;
 use crate::discovery::lan::Lan;
+use crate::folder::archived::BroughtBack;
 use crate::folder::{Folder, FolderSetup};
 use crate::home::{Home, read_private, write_atomic};
 use crate::net::Net;
@@ -275,22 +276,27 @@ impl Control for Folders {
 
     async fn archive_list(&self, folder: &str, path: Option<&str>) -> Result<Vec<ArchiveRow>, ApiError> {
         let path = path.map(rel_path).transpose()?;
-        self.folder(folder)?.archive_list(path).await.map_err(|error| broken("the archive", &error))
+        let found = self.folder(folder)?.archive_list(path).await;
+        let found = found.map_err(|error| broken("the archive", &error))?;
+        Ok(found.iter().map(rows::archive_row).collect())
     }
 
     async fn archive_restore(&self, folder: &str, path: Option<&str>) -> Result<Restored, ApiError> {
         let path = path.map(rel_path).transpose()?;
-        let restored = self
-            .folder(folder)?
-            .archive_restore(path)
-            .await
-            .map_err(|error| broken("the archive", &error))?;
+        let brought_back = self.folder(folder)?.archive_restore(path).await;
+        let BroughtBack { restored, taken } = brought_back.map_err(|error| broken("the archive", &error))?;
+        if let ([], [first, ..]) = (&restored[..], &taken[..]) {
+            let message = format!("`{first}` is there now, and what is there is never overwritten");
+            return Err(ApiError::new(Class::Conflict, "PATH_TAKEN", message)
+                .at(first.to_string())
+                .next("move it away first; or copy the file out of `.syncd/archive` by hand"));
+        }
         if restored.is_empty() {
             let message = "the archive has nothing there";
             return Err(ApiError::new(Class::NotFound, "NOT_IN_ARCHIVE", message)
                 .next("`syncd archive list FOLDER` shows what it has"));
         }
-        Ok(Restored { restored })
+        Ok(Restored { restored: restored.iter().map(ToString::to_string).collect() })
     }
 
     async fn wait(&self, folder: &str, timeout: Option<Duration>, peers: u64) -> Result<Status, ApiError> {

@@ -7,8 +7,11 @@ use keystore::{Capability, FolderSecret, Link};
 use protocol::engine::{Activity, Reason, Unapplied};
 
 use crate::api::error::{ApiError, Class};
-use crate::api::types::{self, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem};
+use crate::api::types::{
+    self, ArchiveRow, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem,
+};
 use crate::folder::Folder;
+use crate::folder::archive::Archived;
 use crate::folder::kept::reason_code;
 use crate::folder::runner::Runner;
 use crate::folder::stage::is_no_space;
@@ -207,6 +210,17 @@ fn code(why: &Unapplied) -> &'static str {
 
 fn does_not_fit(why: &Unapplied) -> bool {
     why.reason == Reason::Problem && is_no_space(&why.message)
+}
+
+/// A row of the archive.
+pub(super) fn archive_row(found: &Archived) -> ArchiveRow {
+    let (path, stamp) = (found.at.path.to_string(), found.at.stamp.as_str().to_owned());
+    ArchiveRow {
+        stored: format!(".syncd/archive/{stamp}/{path}"),
+        path,
+        archived: stamp,
+        bytes: found.stat.stat.size,
+    }
 }
 
 fn loop_ended() -> ApiError {

@@ -1,4 +1,4 @@
-//! The archive as the API shows it.
+//! The archive as people ask for it: what is in it, and bringing it back.
 
 use std::collections::BTreeMap;
 
@@ -6,31 +6,40 @@ use protocol::RelPath;
 
 use super::archive::{self, Archived, Restored};
 use super::hands::Hands;
-use crate::api::types::ArchiveRow;
 use crate::disk::{Disk, StagedName};
 
 /// More than this is not listed at once.
 const MAX_LISTED: usize = 100_000;
 
+/// What has become of a wish to bring files back.
+#[derive(Debug, Default)]
+pub struct BroughtBack {
+    /// These are back.
+    pub restored: Vec<RelPath>,
+    /// Something else has these names; it was left alone.
+    pub taken: Vec<RelPath>,
+}
+
 impl Hands {
     /// What is in the archive at or below a path, newest first.
-    pub fn archive_list(&self, path: Option<&RelPath>) -> std::io::Result<Vec<ArchiveRow>> {
+    pub fn archive_list(&self, path: Option<&RelPath>) -> std::io::Result<Vec<Archived>> {
         let Some(disk) = self.disk() else { return Ok(Vec::new()) };
         let mut rows = Vec::new();
         archive::walk(disk.as_ref(), |found| {
             if is_at(&found, path) {
-                rows.push(row(&found));
+                rows.push(found);
             }
             rows.len() < MAX_LISTED
         })?;
-        rows.sort_by(|a, b| b.archived.cmp(&a.archived).then_with(|| a.path.cmp(&b.path)));
+        rows.sort_by(|a, b| b.at.stamp.cmp(&a.at.stamp).then_with(|| a.at.path.cmp(&b.at.path)));
         Ok(rows)
     }
 
     /// Brings back the newest archived file of each path at or below `path`, where nothing is there
-    /// now; else beside it, as a file of its own.
-    pub fn archive_restore(&self, path: Option<&RelPath>) -> std::io::Result<Vec<String>> {
-        let Some(disk) = self.disk() else { return Ok(Vec::new()) };
+    /// now.
+    pub fn archive_restore(&self, path: Option<&RelPath>) -> std::io::Result<BroughtBack> {
+        let mut brought_back = BroughtBack::default();
+        let Some(disk) = self.disk() else { return Ok(brought_back) };
         let mut newest: BTreeMap<RelPath, Archived> = BTreeMap::new();
         archive::walk(disk.as_ref(), |found| {
             if is_at(&found, path) {
@@ -41,16 +50,16 @@ impl Hands {
             }
             true
         })?;
-        let mut restored = Vec::new();
         for (number, (path, found)) in newest.into_iter().enumerate() {
             let staged =
                 StagedName::parse(&format!("restored-{number}")).ok_or(std::io::ErrorKind::InvalidInput)?;
             make_parents(disk.as_ref(), &path)?;
-            if archive::restore(disk.as_ref(), &found.at, &staged)? == Restored::Done {
-                restored.push(path.to_string());
+            match archive::restore(disk.as_ref(), &found.at, &staged)? {
+                Restored::Done => brought_back.restored.push(path),
+                Restored::Taken => brought_back.taken.push(path),
             }
         }
-        Ok(restored)
+        Ok(brought_back)
     }
 }
 
@@ -68,14 +77,4 @@ fn make_parents(disk: &dyn Disk, path: &RelPath) -> std::io::Result<()> {
 
 fn is_at(found: &Archived, path: Option<&RelPath>) -> bool {
     path.is_none_or(|path| found.at.path == *path || found.at.path.is_below(Some(path)))
-}
-
-fn row(found: &Archived) -> ArchiveRow {
-    let (path, stamp) = (found.at.path.to_string(), found.at.stamp.as_str().to_owned());
-    ArchiveRow {
-        stored: format!(".syncd/archive/{stamp}/{path}"),
-        path,
-        archived: stamp,
-        bytes: found.stat.stat.size,
-    }
 }

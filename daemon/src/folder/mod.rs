@@ -8,7 +8,7 @@
 
 pub mod apply;
 pub mod archive;
-mod archived;
+pub mod archived;
 pub mod hands;
 pub mod hash;
 pub mod ignored;
@@ -36,10 +36,11 @@ use protocol::engine::{self, Command, Engine, Event, Hold, Identity};
 use protocol::{Origin, RelPath};
 use tokio::sync::oneshot;
 
+use self::archive::Archived;
+use self::archived::BroughtBack;
 use self::hands::Hands;
 use self::kept::Kept;
 use self::runner::{Input, Inputs, Runner};
-use crate::api::types::ArchiveRow;
 use crate::config::{LocalChanges, Settings};
 use crate::net::{FoundBy, Net, Peer, Serve};
 use crate::store;
@@ -269,13 +270,13 @@ impl Folder {
     }
 
     /// What is in the archive at or below a path, newest first.
-    pub async fn archive_list(&self, path: Option<RelPath>) -> std::io::Result<Vec<ArchiveRow>> {
+    pub async fn archive_list(&self, path: Option<RelPath>) -> std::io::Result<Vec<Archived>> {
         let hands = Arc::clone(&self.hands);
         tokio::task::spawn_blocking(move || hands.archive_list(path.as_ref())).await?
     }
 
     /// Brings back the newest archived files at or below a path.
-    pub async fn archive_restore(&self, path: Option<RelPath>) -> std::io::Result<Vec<String>> {
+    pub async fn archive_restore(&self, path: Option<RelPath>) -> std::io::Result<BroughtBack> {
         let hands = Arc::clone(&self.hands);
         let restored = tokio::task::spawn_blocking(move || hands.archive_restore(path.as_ref())).await??;
         self.event(Event::Noticed(engine::Noticed::Everything));

@@ -138,10 +138,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// Directories that shall go, but hold a reader's own changes: of these there may be no records.
-    fn blocked(
-        &self,
-        wants: &mut BTreeMap<RelPath, Option<Shown>>,
-    ) -> Result<Vec<RelPath>, EngineError> {
+    fn blocked(&self, wants: &mut BTreeMap<RelPath, Option<Shown>>) -> Result<Vec<RelPath>, EngineError> {
         if self.is_writer() {
             return Ok(Vec::new());
         }
