@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use self::beacon::{Beacon, TagBook};
 use self::pace::{Heard, Pace};
 use self::sockets::Sockets;
-use super::Hint;
+use super::{Hint, Way};
 
 /// The UDP port of beacons.
 pub const PORT: u16 = 4454;
@@ -228,7 +228,8 @@ impl Task {
         address.set_port(beacon.quic_port);
         for folder in folders {
             // A full queue drops the hint: the next beacon brings it again.
-            status.found += u64::from(self.hints.try_send(Hint { folder, address }).is_ok());
+            let hint = Hint { folder, address, namer: from.ip(), way: Way::Lan };
+            status.found += u64::from(self.hints.try_send(hint).is_ok());
         }
     }
 }
@@ -265,9 +266,10 @@ mod tests {
         alice.add_folder(ours, DiscoveryId([1; 20]));
         bob.add_folder(ours, DiscoveryId([1; 20]));
 
-        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        assert_eq!(next(&mut bob_hears).await, Hint { folder: ours, address: address(11) });
-        assert_eq!(next(&mut alice_hears).await, Hint { folder: ours, address: address(22) });
+        let lo = [127, 0, 0, 1];
+        let hint = |port| Hint { folder: ours, address: (lo, port).into(), namer: lo.into(), way: Way::Lan };
+        assert_eq!(next(&mut bob_hears).await, hint(11));
+        assert_eq!(next(&mut alice_hears).await, hint(22));
         assert_eq!(alice.status().interfaces, ["lo"]);
     }
 
