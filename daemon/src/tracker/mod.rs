@@ -2,4 +2,6 @@
 //!
 //! - [`wire`]: what trackers and their clients say to each other; pure, in both directions.
 
+pub mod source;
+pub mod swarms;
 pub mod wire;
