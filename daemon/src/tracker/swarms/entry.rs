@@ -19,6 +19,16 @@ impl Tick {
         self.0.wrapping_sub(earlier.0) & TICK_BITS
     }
 
+    /// Fourteen bits.
+    pub fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    /// From fourteen bits; more mean nothing.
+    pub fn from_bits(bits: u16) -> Self {
+        Self(bits & TICK_BITS)
+    }
+
     /// The tick that was so many minutes before this one.
     #[must_use]
     pub fn minus(self, minutes: u16) -> Self {

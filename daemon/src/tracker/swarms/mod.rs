@@ -35,6 +35,7 @@ use super::source::Source;
 use super::wire::{Announce, Event, InfoHash, Totals};
 
 pub use self::entry::Tick;
+pub use self::export::Aged;
 pub use self::mix::{Dice, Mixer};
 
 /// Parts with a lock each. The highest byte of a hash says which.
