@@ -92,6 +92,13 @@ impl History {
             self.world.run_for(time);
         }
         self.settle();
+        if self.ignores {
+            self.world.run_for(Duration::from_secs(300));
+            if self.is_any_lost_by_users() {
+                return; // it is looked for, for ever
+            }
+        }
+        self.world.run_until_quiet();
         self.check();
     }
 
@@ -157,6 +164,5 @@ impl History {
         self.world.run_for(Duration::from_secs(60));
         self.world.frozen = true;
         self.world.connect_all();
-        self.world.run_until_quiet();
     }
 }
