@@ -321,7 +321,13 @@ impl DialBook {
 impl Entry {
     /// The most trusted way that this was found and that is still believed.
     fn found_by(&self, now: Duration) -> Option<FoundBy> {
-        let believed = |(by, heard): (FoundBy, Duration)| now < heard.saturating_add(by.life());
+        let last_dial = self.attempts.back().copied();
+        let believed = |(by, heard): (FoundBy, Duration)| {
+            // Anyone on the link can forge a beacon: one costs one dial, until a device has proved
+            // itself there.
+            let is_used_up = by == FoundBy::Lan && self.device.is_none() && last_dial >= Some(heard);
+            !is_used_up && now < heard.saturating_add(by.life())
+        };
         let mut ways = self.wanted.iter().map(|((_, by), heard)| (*by, *heard));
         ways.by_ref().filter(|way| believed(*way)).map(|(by, _)| by).min()
     }
