@@ -11,7 +11,7 @@ use super::error::{DatabaseError, Result};
 const APPLICATION_ID: i64 = 0x7379_6e63;
 
 /// What leads from version n to n + 1. Released migrations never change; append.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, WHOSE_ADDRESS];
 
 /// Version 1.
 ///
@@ -75,6 +75,19 @@ CREATE TABLE pinned (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE addresses (
     folder INTEGER NOT NULL, address TEXT NOT NULL, reached_at INTEGER NOT NULL,
+    PRIMARY KEY (folder, address)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Version 2.
+///
+/// An address is kept with the device that was reached there, so that there are a few of each device
+/// and a device that is connected is not dialled at another. Nobody has written the table before.
+const WHOSE_ADDRESS: &str = "
+DROP TABLE addresses;
+CREATE TABLE addresses (
+    folder INTEGER NOT NULL, address TEXT NOT NULL,
+    device BLOB NOT NULL, reached_at INTEGER NOT NULL, vain INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (folder, address)
 ) STRICT, WITHOUT ROWID;
 ";
