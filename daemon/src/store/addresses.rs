@@ -17,8 +17,9 @@ const MAX_OF_DEVICE: u32 = 4;
 const MAX_DEVICES: u32 = 64;
 /// Three months: after a summer away, devices still know each other.
 const LIFE_SECONDS: i64 = 90 * 24 * 3600;
-/// So often may it be said that nobody was reached: each time stands for hours of dials.
-const MAX_VAIN: u32 = 6;
+/// So often may it be said that nobody was reached: each time stands for some six hours of dials, all
+/// together for two weeks at least.
+const MAX_VAIN: u32 = 56;
 
 /// An address at which a peer was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

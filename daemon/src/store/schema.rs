@@ -124,3 +124,30 @@ pub(super) fn migrate(connection: &mut Connection, found: i64) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file as a program wrote it that knew the first migrations only, brought up to date.
+    fn migrated_from(version: usize) -> Vec<String> {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        for migration in &MIGRATIONS[..version] {
+            connection.execute_batch(migration).expect("as it was");
+        }
+        migrate(&mut connection, version as i64).expect("migrates");
+        let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+        assert_eq!(found.expect("reads"), known_version());
+        let mut tables =
+            connection.prepare("SELECT coalesce(sql, '') FROM sqlite_schema ORDER BY name").expect("reads");
+        let tables = tables.query_map([], |row| row.get(0)).expect("reads");
+        tables.collect::<rusqlite::Result<_>>().expect("reads")
+    }
+
+    #[test]
+    fn a_file_of_any_earlier_version_gets_the_tables_of_a_new_one() {
+        for version in 1..MIGRATIONS.len() {
+            assert_eq!(migrated_from(version), migrated_from(0), "from version {version}");
+        }
+    }
+}
