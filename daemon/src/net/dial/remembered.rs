@@ -18,9 +18,9 @@ use super::{Backoff, DialBook, FoundBy, Target};
 const PATIENCE: u32 = 30;
 /// By how much less often.
 const LESS_OFTEN: u32 = 10;
-/// After so many failures in a row that were not our network's, it is told: some four hours at ten
+/// After so many failures in a row that were not our network's, it is told: some six hours at ten
 /// minutes each.
-const VAIN: u32 = 24;
+const VAIN: u32 = 36;
 /// Addresses of one device for one folder: both families, at home and elsewhere.
 const MAX_OF_DEVICE: usize = 4;
 

@@ -53,13 +53,13 @@ fn an_address_in_vain_is_told_after_hours_while_others_are_reached() {
     dials(&mut book, 0..36_000);
     assert_eq!(book.poll_unreached(), None, "it may be our own network that is down");
     book.handle_connected(CARL);
-    dials(&mut book, 36_000..46_000);
+    dials(&mut book, 36_000..52_000);
     assert_eq!(book.poll_unreached(), None);
-    dials(&mut book, 46_000..56_000);
+    dials(&mut book, 52_000..58_000);
     assert_eq!(book.poll_unreached(), Some((FOLDER, address(1))));
     assert_eq!(book.poll_unreached(), None);
     book.forget(FOLDER, address(1));
-    assert_eq!(dials(&mut book, 56_000..66_000), Vec::<u64>::new());
+    assert_eq!(dials(&mut book, 58_000..68_000), Vec::<u64>::new());
 }
 
 #[test]
