@@ -19,7 +19,7 @@ impl Executor<'_> {
 
     fn other_name(&self, path: &RelPath) -> Step<Option<RelPath>> {
         let Some(found) = self.look(path)? else { return Ok(None) };
-        Spelling::new(self.disk).other_name(path, &found).map_err(trouble)
+        self.spelling.other_name(path, &found).map_err(trouble)
     }
 
     /// Nothing can be put at a path that is in use: says whether it is so by another name.
