@@ -13,6 +13,7 @@ mod crashes;
 mod databases;
 mod finding;
 mod first_sync;
+mod hostile;
 mod ignoring;
 mod metadata;
 mod mistakes;
