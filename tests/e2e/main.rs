@@ -17,6 +17,7 @@ mod hostile;
 mod ignoring;
 mod metadata;
 mod mistakes;
+mod moments;
 mod names;
 mod quiet;
 mod readers;
