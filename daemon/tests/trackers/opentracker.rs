@@ -4,9 +4,11 @@
 //! root for `nobody` in a directory of its own, and knows IPv4 alone.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use harness::{eventually, is_root, skipped};
 use keystore::DiscoveryId;
@@ -60,7 +62,7 @@ impl OpenTracker {
         let mut tracker = Self { process, directory, address };
         let answers = eventually("opentracker answers or has ended", || {
             let has_ended = tracker.process.try_wait().unwrap().is_some();
-            if has_ended { Some(false) } else { TcpStream::connect(address).is_ok().then_some(true) }
+            if has_ended { Some(false) } else { answers_at(address).then_some(true) }
         });
         answers.then_some(tracker)
     }
@@ -79,6 +81,16 @@ impl OpenTracker {
     fn http(&self) -> String {
         format!("http://{}/announce", self.address)
     }
+}
+
+/// Whether it answers. That it listens is too early: the signal to read its list would end it.
+fn answers_at(address: SocketAddr) -> bool {
+    let ask = |mut stream: TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.0\r\n\r\n")?;
+        stream.read_exact(&mut [0])
+    };
+    TcpStream::connect(address).and_then(ask).is_ok()
 }
 
 #[tokio::test]
