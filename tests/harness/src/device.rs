@@ -196,6 +196,27 @@ impl Device {
         self.space().set_wire(true);
     }
 
+    /// Takes IPv6 from its machine, as many administrators do.
+    pub fn disable_ipv6(&self) {
+        self.space().set_ipv6(false).expect("the system obeys");
+    }
+
+    /// Takes all IPv4 addresses from its wire: what is left is IPv6, link-local.
+    pub fn drop_ipv4(&self) {
+        self.space().run("ip -4 addr flush dev e0").expect("the addresses can be dropped");
+    }
+
+    /// Lays one more wire straight to another device, named alike at both ends. Its addresses are
+    /// those that the system gives it, IPv6 and link-local.
+    pub fn wire_to(&self, other: &Self, name: &str) {
+        self.space().wire_to(other.space(), name).expect("a wire can be laid");
+    }
+
+    /// Takes such a wire away.
+    pub fn remove_wire(&self, name: &str) {
+        self.space().run(&format!("ip link del {name}")).expect("the wire can be taken away");
+    }
+
     /// Limits what it can send, in megabits a second; `None` lifts the limit.
     pub fn limit_sending(&self, megabits: Option<u32>) {
         self.space().limit(megabits);
