@@ -4,6 +4,7 @@
 //! dialled is decided by the network side. What a way last did is told in [`WayStatus`].
 //!
 //! - [`lan`]: beacons on the local network;
+//! - [`tracker`]: trackers over UDP and HTTP;
 //! - [`dht`]: the Mainline DHT.
 //!
 //! [`changes`] says when the network of this machine has changed, so that all may look again.
@@ -11,6 +12,7 @@
 pub mod changes;
 pub mod dht;
 pub mod lan;
+pub mod tracker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
