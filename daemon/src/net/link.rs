@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,8 +63,6 @@ pub(super) enum Reason {
     TooSlow = 4,
     /// No folder is shared any more.
     NothingShared = 5,
-    /// The folder asked for it.
-    Asked = 6,
     /// It no longer answers.
     Dead = 7,
     /// The other side speaks another version, or is this device.
@@ -93,6 +91,8 @@ pub(super) struct Link {
     pub(super) session: Mutex<Session>,
     commands: mpsc::Sender<Command>,
     unwritten: AtomicU64,
+    /// Whoever has closed it here has seen the peer break the protocol.
+    is_of_a_liar: AtomicBool,
 }
 
 impl Link {
@@ -107,12 +107,13 @@ impl Link {
     }
 
     pub(super) fn close(&self, reason: Reason) {
+        self.is_of_a_liar.fetch_or(reason == Reason::Misbehaved, Ordering::Relaxed);
         self.connection.close(VarInt::from_u32(reason as u32), b"");
     }
 
     /// Whether the other side still answers: something that it must acknowledge is sent, and any
     /// packet back will do.
-    async fn is_alive(&self) -> bool {
+    pub(super) async fn is_alive(&self) -> bool {
         let before = self.connection.stats().udp_rx.datagrams;
         if self.connection.send_datagram(Bytes::from_static(&[0])).is_err() {
             return false;
@@ -151,6 +152,7 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -
         session: Mutex::new(session),
         commands,
         unwritten: AtomicU64::new(0),
+        is_of_a_liar: AtomicBool::new(false),
     });
     let started = timeout(PROVE_WITHIN, Driver::start(&hub, &link, origin, commands_in)).await;
     let Ok(Ok(mut driver)) = started else {
@@ -158,11 +160,11 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -
         return false;
     };
     let reason = driver.drive().await;
-    if reason == Reason::Misbehaved {
-        hub.book.lock().bar(address, hub.now() + BAR_MISBEHAVED);
-    }
     debug!(%address, ?reason, "a link has ended");
     link.close(reason);
+    if link.is_of_a_liar.load(Ordering::Relaxed) {
+        hub.book.lock().bar(address, hub.now() + BAR_MISBEHAVED);
+    }
     driver.leave_all().await;
     hub.handle_ended(&link);
     driver.device.is_some()
@@ -270,6 +272,9 @@ impl Driver {
                 Output::Opening { folder, opening } => {
                     self.hub.handle_opening(folder, &opening);
                     self.emit(NetEvent::Opening { folder, opening }).await?;
+                }
+                Output::Message { folder, message: Message::Peers { addresses } } => {
+                    self.hub.handle_addresses(&self.link, folder, &addresses);
                 }
                 Output::Message { folder, message } => {
                     if let Some(peer) = self.device {

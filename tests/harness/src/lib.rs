@@ -11,6 +11,7 @@
 
 mod device;
 mod folder;
+mod gate;
 mod lab;
 mod mount;
 mod net;
@@ -23,6 +24,7 @@ pub mod wait;
 
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
+pub use gate::{Gate, Rename};
 pub use lab::{Host, Lab};
 pub use mount::Mount;
 pub use net::Net;
