@@ -59,16 +59,16 @@ impl Entry {
 
     /// The ways that this was found and that are still believed, with who named it.
     pub(super) fn ways(&self, now: Duration) -> impl Iterator<Item = (FoundBy, Option<IpAddr>)> {
-        let ways = self.wanted.iter().filter(move |((_, by), heard)| {
-            heard.is_believed(*by, now) && !(*by == FoundBy::Lan && self.is_used_up(heard))
-        });
+        let ways = self.wanted.iter();
+        let ways =
+            ways.filter(move |((_, by), heard)| heard.is_believed(*by, now) && !self.is_used_up(*by, heard));
         ways.map(|((_, by), heard)| (*by, heard.namer))
     }
 
-    /// Whether a beacon has had its dial. Anyone on the link can forge one: it is worth no more than
-    /// that, until a device has proved itself there.
-    fn is_used_up(&self, beacon: &Heard) -> bool {
-        self.device.is_none() && self.attempts.back().is_some_and(|last| *last >= beacon.at)
+    /// Anyone on the link can forge a beacon: one costs one dial, until a device has proved itself
+    /// there.
+    fn is_used_up(&self, by: FoundBy, heard: &Heard) -> bool {
+        by == FoundBy::Lan && self.device.is_none() && self.attempts.back() >= Some(&heard.at)
     }
 
     /// The most trusted of them.
