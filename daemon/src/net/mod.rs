@@ -9,7 +9,8 @@
 //!
 //! Reading order: `endpoint`, `tls` and `transport` make connections; `link` drives the session of
 //! one; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
-//! hands; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
+//! hands; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers. `reach`
+//! is about being reached: observed addresses, introductions, relays, mapped ports.
 //!
 //! When messages are lost with a link, the folder hears [`NetEvent::Left`] and then
 //! [`NetEvent::Joined`], never a gap in between: after each `Joined`, both sides start anew.
@@ -23,6 +24,7 @@ mod hub;
 mod link;
 mod members;
 mod peer;
+mod reach;
 mod serve;
 mod tls;
 mod transport;
@@ -32,12 +34,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
+use keystore::{DeviceId, DeviceKey, DiscoveryId, FolderId, FolderSecret, Opening};
 use protocol::message::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use self::dial::{Backoff, FoundBy};
 pub use self::peer::{ChunkAnswer, FetchError, Peer, PeerInfo, SendError};
+pub use self::reach::{IntroducerStatus, MappingStatus, NatKind, ReachStatus, Reachable};
 pub use self::serve::Serve;
 pub use self::transport::Congestion;
 
@@ -167,6 +170,39 @@ impl Net {
     /// Leaves a folder on all links and forgets its addresses.
     pub fn remove_folder(&self, folder: FolderId) {
         self.hub.remove_folder(folder);
+        reach::remove_folder(&self.hub, folder);
+    }
+
+    /// Under which ports the world reaches us, to be announced; changes when more becomes known.
+    pub fn reachable(&self) -> watch::Receiver<Reachable> {
+        self.hub.reach.reachable()
+    }
+
+    /// Replaces the trackers (`host:port`) that may introduce us to peers of a folder, and says
+    /// whether they may relay. A tracker that is no introducer does no harm.
+    pub fn set_rendezvous(
+        &self,
+        folder: FolderId,
+        discovery: DiscoveryId,
+        trackers: Vec<String>,
+        relay: bool,
+    ) {
+        reach::set_folder(&self.hub, folder, discovery, trackers, relay);
+    }
+
+    /// Has the gateway map our UDP port, or ends that. Off at first.
+    pub fn set_port_mapping(&self, on: bool) {
+        reach::set_port_mapping(&self.hub, on);
+    }
+
+    /// The network has changed (another address, back from sleep): what is waiting is tried now.
+    pub fn handle_network_changed(&self) {
+        reach::handle_network_changed(&self.hub);
+    }
+
+    /// What is known of being reached, for a person.
+    pub fn reach_status(&self) -> ReachStatus {
+        self.hub.reach.status()
     }
 
     /// Dials an address for a folder, as it is: the user named it, or a beacon came from it.
@@ -192,6 +228,7 @@ impl Net {
 
     /// Closes all links in order and waits until the other sides could hear of it.
     pub async fn close(&self) {
+        self.hub.reach.unmap().await;
         self.hub.close();
         for endpoint in self.hub.endpoints.endpoints() {
             endpoint.wait_idle().await;
