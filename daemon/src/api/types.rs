@@ -175,7 +175,8 @@ pub struct PeerRow {
 pub struct Problem {
     /// Relative to the folder.
     pub path: String,
-    /// A name for programs; `LOCAL_CHANGE` for a reader's edit.
+    /// A name for programs; `LOCAL_CHANGE` for a reader's edit, `COLLISION` for a name that the disk
+    /// does not tell from another.
     pub code: String,
     /// One sentence.
     pub message: String,

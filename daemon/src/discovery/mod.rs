@@ -3,9 +3,13 @@
 //! Each way of finding emits [`Hint`]s and knows nothing of connections; whether and when a hint is
 //! dialled is decided by the network side. What a way last did is told in [`WayStatus`].
 //!
-//! - [`lan`]: beacons on the local network.
+//! - [`lan`]: beacons on the local network;
+//! - [`tracker`]: trackers over UDP and HTTP;
+//! - [`dht`]: the Mainline DHT.
 
+pub mod dht;
 pub mod lan;
+pub mod tracker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;

@@ -191,8 +191,6 @@ pub struct Announced {
     pub leechers: Option<u32>,
     /// Where we are, as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
-    /// To be sent with the next announce.
-    pub tracker_id: Option<Vec<u8>>,
     /// The others, and perhaps we ourselves.
     pub peers: Vec<SocketAddr>,
 }
@@ -213,10 +211,6 @@ pub fn parse_announce_answer(answer: &[u8], most: usize) -> Result<Announced, An
             b"complete" => read.seeders = count(&mut reader)?,
             b"incomplete" => read.leechers = count(&mut reader)?,
             b"external ip" => read.external_ip = ip_of_bytes(reader.bytes()?),
-            b"tracker id" => {
-                let id = reader.bytes()?;
-                read.tracker_id = (id.len() <= MAX_TEXT_BYTES).then(|| id.to_vec());
-            }
             b"peers" => parse_peers(&mut reader, &mut read.peers, most)?,
             b"peers6" => {
                 let room = most.saturating_sub(read.peers.len());
