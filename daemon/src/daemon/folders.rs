@@ -65,6 +65,7 @@ impl Folders {
             }
         }
         folders.follow_settings();
+        tokio::spawn(super::interfaces::follow(Arc::downgrade(&folders)));
         tokio::spawn(super::sweep::keep_small(Arc::downgrade(&folders)));
         Ok(folders)
     }

@@ -98,6 +98,10 @@ pub(super) async fn deliver(
             NetEvent::Opening { folder, opening } => {
                 of(&folder).iter().for_each(|f| f.opened(&opening));
             }
+            NetEvent::Reached { folder, device, address } => {
+                of(&folder).iter().for_each(|f| f.reached(device, address));
+            }
+            NetEvent::Unreached { folder, address } => of(&folder).iter().for_each(|f| f.unreached(address)),
             NetEvent::DuplicateDevice { address } => {
                 tracing::error!(%address, "another daemon runs with this device's key: its home was copied");
                 for folder in folders.read().values() {

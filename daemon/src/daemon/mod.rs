@@ -4,6 +4,7 @@
 
 mod folders;
 mod following;
+mod interfaces;
 mod join;
 mod network;
 mod rows;

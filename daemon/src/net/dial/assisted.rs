@@ -26,12 +26,10 @@ impl DialBook {
         self.owner(address).is_some_and(|id| self.connected.contains(&id))
     }
 
-    /// What was in vain may succeed now: here or there a way has opened. The limits for hints stay.
-    pub(in crate::net) fn handle_opened(&mut self, target: Option<&Target>, now: Duration) {
-        for (_, entry) in self.entries.iter_mut().filter(|(known, _)| target.is_none_or(|t| t == *known)) {
-            if !entry.in_flight {
-                (entry.failures, entry.due) = (0, now);
-            }
+    /// What was in vain may succeed now: there a way has opened. The limits for hints stay.
+    pub(in crate::net) fn handle_opened(&mut self, target: &Target, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(target).filter(|entry| !entry.in_flight) {
+            (entry.failures, entry.due) = (0, now);
         }
     }
 }

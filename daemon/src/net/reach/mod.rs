@@ -189,6 +189,12 @@ impl Reach {
         }
     }
 
+    /// Addresses have come or gone, or the machine was asleep: introducers are tried at once.
+    pub(super) fn handle_network_changed(&self) {
+        self.state.lock().observations.clear();
+        self.network_changed.notify_waiters();
+    }
+
     /// The connections to introducers of these folders; with `relay`, of those that may be relayed.
     fn sessions(&self, folders: &[FolderId], relay: bool) -> Vec<(DiscoveryId, Arc<Session>)> {
         let state = self.state.lock();
@@ -271,14 +277,6 @@ pub(super) fn set_port_mapping(hub: &Arc<Hub>, on: bool) {
     state.mapper = Some(Mapper { stop, task });
 }
 
-/// An interface has come or gone, or the machine was asleep: what waits is tried now.
-pub(super) fn handle_network_changed(hub: &Hub) {
-    hub.reach.state.lock().observations.clear();
-    hub.reach.network_changed.notify_waiters();
-    hub.book.lock().handle_opened(None, hub.now());
-    hub.book_changed.notify_one();
-}
-
 /// Somebody sees us at an address.
 fn handle_observed(hub: &Hub, namer: IpAddr, address: SocketAddr) {
     hub.reach.state.lock().observations.insert(namer, address, hub.now());
@@ -308,7 +306,7 @@ fn update(hub: &Hub) {
     for link in hub.relayed_links() {
         tell_reachable(&link, &addresses);
     }
-    hub.book.lock().handle_opened(None, hub.now());
+    hub.book.lock().handle_network_changed(hub.now());
     hub.book_changed.notify_one();
 }
 

@@ -63,10 +63,8 @@ pub(in crate::net) fn handle_message(
 fn consider(hub: &Hub, link: &Link, folder: FolderId, address: SocketAddr) {
     if is_dialable(address, link.address.ip()) {
         let target = Target::Address(address);
-        let mut book = hub.book.lock();
-        book.add(folder, target.clone(), FoundBy::Exchange, hub.now());
-        book.handle_opened(Some(&target), hub.now());
-        drop(book);
+        hub.add_hint(folder, target.clone(), FoundBy::Exchange, link.address.ip());
+        hub.book.lock().handle_opened(&target, hub.now());
         hub.book_changed.notify_one();
     }
 }

@@ -17,12 +17,13 @@
 //! Not here: announces, and what is inside of packets.
 //!
 //! Reading order: `session` is one connection, `book` knows who is registered and decides, `relay`
-//! is one relay; `budget` counts.
+//! is one relay; `budget` counts; `shared` is quinn's socket on the tracker's port.
 
 mod book;
 mod budget;
 mod relay;
 mod session;
+mod shared;
 mod tls;
 
 use std::io;
@@ -31,11 +32,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
 use tokio::time::timeout;
 
 pub use self::book::RendezvousStatus;
 use self::session::Shared;
+use self::shared::SharedSocket;
+use super::udp::ForeignDatagrams;
 
 /// A handshake is one round trip; strangers are not waited for.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
@@ -47,8 +50,8 @@ const RETRY_FROM: usize = 32;
 pub enum RendezvousSocket {
     /// A socket of its own; `[::]` serves both families.
     Bind(SocketAddr),
-    /// Part of another one's: the packets that have the bit of QUIC set.
-    Shared(Arc<dyn AsyncUdpSocket>),
+    /// The tracker's: the packets on it that have the bit of QUIC set.
+    Shared(ForeignDatagrams),
 }
 
 /// Bounds on what others can make us keep and do.
@@ -154,7 +157,8 @@ impl Rendezvous {
                 let socket = relay::bind(address).map_err(failed)?;
                 Endpoint::new(endpoint_config, Some(server), socket, runtime).map_err(failed)?
             }
-            RendezvousSocket::Shared(socket) => {
+            RendezvousSocket::Shared(datagrams) => {
+                let socket = Arc::new(SharedSocket::new(datagrams));
                 Endpoint::new_with_abstract_socket(endpoint_config, Some(server), socket, runtime)
                     .map_err(RendezvousError::Socket)?
             }
