@@ -18,6 +18,7 @@ mod ignoring;
 mod metadata;
 mod mistakes;
 mod names;
+mod nats;
 mod quiet;
 mod readers;
 mod roots;

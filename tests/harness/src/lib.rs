@@ -9,6 +9,7 @@
 
 mod device;
 mod folder;
+mod internet;
 mod mount;
 mod net;
 mod permit;
@@ -20,6 +21,7 @@ pub mod wait;
 
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
+pub use internet::{Host, Internet, Nat};
 pub use mount::Mount;
 pub use net::Net;
 pub use seed::{Seed, every_kind, small_files};

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -91,11 +92,17 @@ impl Space {
         command
     }
 
-    fn run(&self, line: &str) -> Result<(), String> {
+    /// Its file, for a thread to enter.
+    pub(crate) fn namespace(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.pid()).into()
+    }
+
+    /// Runs one command in it.
+    pub(crate) fn run(&self, line: &str) -> Result<(), String> {
         run(self.enter().args(line.split(' ')))
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.holder.id()
     }
 }
