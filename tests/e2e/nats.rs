@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use harness::wait::eventually_within;
-use harness::{Device, Folder, Host, Internet, Nat, Net, Seed, assert_same, in_sync_within, skipped};
+use harness::{Device, Folder, Internet, Nat, Net, Place, Seed, assert_same, in_sync_within, skipped};
 
 use crate::net;
 
@@ -18,9 +18,9 @@ const TRACKER_PORT: u16 = 6969;
 struct World {
     anna: Folder,
     ben: Folder,
-    ben_home: Host,
-    anna_home: Host,
-    tracker_host: Host,
+    ben_home: Place,
+    anna_home: Place,
+    tracker_host: Place,
     tracker: Child,
     _net: Net,
     _internet: Internet,
@@ -46,7 +46,7 @@ impl World {
         let mut tracker = tracker_host.command(env!("CARGO_BIN_EXE_syncd"));
         let tracker = tracker.args(["tracker", "--listen", &address]).spawn().unwrap();
         let (anna_home, ben_home) = (internet.home(nat), internet.home(nat));
-        let start = |name: &str, host: &Host| {
+        let start = |name: &str, host: &Place| {
             let device = net.device_at(name, host);
             let settings = format!(
                 "name = \"{name}\"\n\n[discovery]\nlan = false\ndht = false\ntrackers = [\"udp://{address}\"]\n"

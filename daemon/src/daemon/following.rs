@@ -15,6 +15,9 @@ use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
 use crate::folder::Folder;
 use crate::net::{FoundBy, NetEvent};
 
+/// Hints that nobody has taken yet; beyond, they are dropped, and come again.
+const HINTS: usize = 256;
+
 impl Folders {
     /// Obeys changes of the settings for as long as the daemon runs.
     pub(super) fn follow_settings(self: &Arc<Self>) {
@@ -47,21 +50,14 @@ impl Folders {
             LanSetting::On => LanMode::On,
             LanSetting::Loopback => LanMode::Loopback,
         };
-        let quic_port = self.net.local_addresses().first().map_or(0, std::net::SocketAddr::port);
-        let config = LanConfig { mode, port: lan::PORT, quic_port, seed: crate::random::bytes() };
-        match Lan::start(config) {
-            Ok((lan, receiver)) => {
-                for (id, folder) in self.folders.read().iter() {
-                    lan.add_folder(*id, folder.secret().discovery_id());
-                }
-                *self.lan.lock() = Some(lan);
-                Some(Hints { wish, receiver })
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no peers are looked for on the local network");
-                None
-            }
+        let (hints, receiver) = mpsc::channel(HINTS);
+        let (listen, seed) = (self.net.local_addresses(), crate::random::bytes());
+        let lan = Lan::start(LanConfig { mode, port: lan::PORT, listen, seed, hints });
+        for (id, folder) in self.folders.read().iter() {
+            lan.add_folder(*id, folder.secret().discovery_id());
         }
+        *self.lan.lock() = Some(lan);
+        Some(Hints { wish, receiver })
     }
 }
 

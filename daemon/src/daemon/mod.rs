@@ -35,8 +35,9 @@ use crate::config::{LiveConfig, Surroundings};
 use crate::home::Home;
 
 /// What is logged unless `SYNCD_LOG` says otherwise. `notify` warns of every watch whose directory has
-/// gone, which is what directories do.
-const LOG_FILTER: &str = "warn,syncd=info,notify=error";
+/// gone, which is what directories do, and `mainline` complains every two seconds while there is no
+/// network, which `status` says better.
+pub(crate) const LOG_FILTER: &str = "warn,syncd=info,notify=error,mainline=off";
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +71,7 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
     }
     // A core file would hold keys. Where this is refused, the home's 0700 is what is left.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    start_log();
+    start_log(LOG_FILTER);
     let home = Home::open(directory)?;
     let lock = home.lock()?;
     let config = LiveConfig::open(&home, Surroundings::of_this_machine());
@@ -138,8 +139,9 @@ async fn supervise<C: Control>(
     Ok(())
 }
 
-fn start_log() {
-    let filter = EnvFilter::try_from_env("SYNCD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+/// Logs to standard error: what `SYNCD_LOG` says, else `usual`.
+pub(crate) fn start_log(usual: &str) {
+    let filter = EnvFilter::try_from_env("SYNCD_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
 }

@@ -1,6 +1,6 @@
 //! Starting the network of a daemon.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use keystore::DeviceKey;
 use tokio::sync::mpsc;
@@ -31,7 +31,8 @@ pub(super) fn start(
     if !context.listen.is_empty() {
         return listen(context.listen.clone()).map_err(|error| refused(&error));
     }
-    let any = |port| vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
+    let unspecified = unspecified();
+    let any = |port| vec![SocketAddr::new(unspecified, port)];
     let kept_path = context.home.directory().join("port");
     let kept = std::fs::read_to_string(&kept_path).ok().and_then(|text| text.trim().parse::<u16>().ok());
     for port in [kept, Some(DEFAULT_PORT)].into_iter().flatten() {
@@ -44,6 +45,14 @@ pub(super) fn start(
         write_atomic(&kept_path, format!("{}\n", address.port()).as_bytes())?;
     }
     Ok(started)
+}
+
+/// The address that stands for both families, or for IPv4 where the system knows no other.
+fn unspecified() -> IpAddr {
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn refused(error: &NetError) -> ApiError {

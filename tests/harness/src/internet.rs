@@ -7,9 +7,9 @@
 use std::cell::Cell;
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::thread::JoinHandle;
 
 use crate::space::Space;
 
@@ -31,7 +31,7 @@ pub struct Internet {
 
 /// A machine in it, behind a gateway of its own or not.
 #[derive(Debug)]
-pub struct Host {
+pub struct Place {
     space: Rc<Space>,
     gateway: Option<Space>,
     public: Ipv4Addr,
@@ -49,13 +49,13 @@ impl Internet {
     }
 
     /// A host with a public address.
-    pub fn host(&self) -> Host {
+    pub fn host(&self) -> Place {
         let (space, public) = self.connected();
-        Host { space: Rc::new(space), gateway: None, public, own: public }
+        Place { space: Rc::new(space), gateway: None, public, own: public }
     }
 
     /// A host at home.
-    pub fn home(&self, nat: Nat) -> Host {
+    pub fn home(&self, nat: Nat) -> Place {
         let (gateway, public) = self.connected();
         let number = self.hosts.get();
         let space = Space::new().expect("a namespace can be made");
@@ -65,7 +65,7 @@ impl Internet {
         configure(&gateway, "ip link set lan up");
         configure(&space, &format!("ip route add default via {inside}"));
         configure(&gateway, "sysctl -q -w net.ipv4.ip_forward=1");
-        let host = Host { space: Rc::new(space), gateway: Some(gateway), public, own };
+        let host = Place { space: Rc::new(space), gateway: Some(gateway), public, own };
         host.nft(&format!(
             "table ip filter {{
                 chain input {{
@@ -104,7 +104,7 @@ impl Internet {
     }
 }
 
-impl Host {
+impl Place {
     /// Where the world sees it.
     pub fn public(&self) -> Ipv4Addr {
         self.public
@@ -115,14 +115,17 @@ impl Host {
         self.own
     }
 
-    /// Its network namespace, for a thread to enter.
-    pub fn namespace(&self) -> PathBuf {
-        self.space.namespace()
+    /// Does some work there, on a thread of its own; threads that it starts are there too.
+    pub fn thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        self.space.thread(work)
     }
 
-    /// That of its gateway.
-    pub fn gateway_namespace(&self) -> PathBuf {
-        self.gateway().namespace()
+    /// The same at its gateway.
+    pub fn gateway_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.gateway().thread(work)
     }
 
     /// The address of its gateway inside.

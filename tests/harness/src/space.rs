@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
 
 /// The interface of a device.
 const WIRE: &str = "e0";
@@ -92,12 +94,42 @@ impl Space {
         command
     }
 
-    /// Its file, for a thread to enter.
-    pub(crate) fn namespace(&self) -> PathBuf {
+    /// Its file.
+    fn namespace(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.pid()).into()
     }
 
-    /// Runs one command in it.
+    /// Moves this thread, and the threads that it will start, into the namespace.
+    pub(crate) fn enter_thread(&self) -> Result<(), String> {
+        enter_thread(&self.namespace())
+    }
+
+    /// Does some work there, on a thread of its own.
+    pub(crate) fn thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let namespace = self.namespace();
+        thread::spawn(move || {
+            enter_thread(&namespace).expect("the namespace can be entered");
+            work()
+        })
+    }
+
+    /// Lays a wire straight to another namespace; it is named `name` at both ends and has no
+    /// addresses but those that the system gives it.
+    pub(crate) fn wire_to(&self, other: &Self, name: &str) -> Result<(), String> {
+        let (here, there) = (self.pid(), other.pid());
+        let wire = format!("ip link add {name} netns {here} type veth peer name {name} netns {there}");
+        run(Command::new("sh").args(["-c", &wire]))?;
+        self.run(&format!("ip link set {name} up"))?;
+        other.run(&format!("ip link set {name} up"))
+    }
+
+    /// Turns IPv6 off or on.
+    pub(crate) fn set_ipv6(&self, on: bool) -> Result<(), String> {
+        let line = format!("echo {} > /proc/sys/net/ipv6/conf/all/disable_ipv6", u8::from(!on));
+        run(self.enter().args(["sh", "-c", &line]))
+    }
+
+    /// Runs a program there, which must succeed.
     pub(crate) fn run(&self, line: &str) -> Result<(), String> {
         run(self.enter().args(line.split(' ')))
     }
@@ -105,6 +137,15 @@ impl Space {
     pub(crate) fn pid(&self) -> u32 {
         self.holder.id()
     }
+}
+
+/// Moves this thread into a namespace.
+fn enter_thread(namespace: &Path) -> Result<(), String> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let shown = namespace.display();
+    let file = fs::File::open(namespace).map_err(|cause| format!("{shown}: {cause}"))?;
+    let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
+    moved.map_err(|cause| format!("{shown}: {cause}"))
 }
 
 impl Drop for Space {

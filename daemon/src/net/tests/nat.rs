@@ -1,12 +1,10 @@
 //! Devices at homes behind gateways, in network namespaces, with an introducer outside.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use harness::{Host, Internet, Nat, skipped};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use harness::{Internet, Nat, Place, skipped};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -20,16 +18,6 @@ const PORT: u16 = 4455;
 const TRACKER_PORT: u16 = 6969;
 const CHUNK: u32 = 1 << 20;
 
-/// Runs something on a thread in a network namespace; threads that it starts are there too.
-fn inside<T: Send + 'static>(namespace: &Path, work: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
-    let namespace = std::fs::File::open(namespace).unwrap();
-    thread::spawn(move || {
-        let fd = std::os::fd::AsFd::as_fd(&namespace);
-        move_into_link_name_space(fd, Some(LinkNameSpaceType::Network)).unwrap();
-        work()
-    })
-}
-
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
@@ -38,7 +26,7 @@ fn runtime() -> Runtime {
 struct Tracker {
     runtime: Runtime,
     rendezvous: Rendezvous,
-    host: Host,
+    host: Place,
     internet: Internet,
 }
 
@@ -53,7 +41,7 @@ impl Tracker {
             let rendezvous = runtime.block_on(async { Rendezvous::start(config).unwrap() });
             (runtime, rendezvous)
         };
-        let (runtime, rendezvous) = inside(&host.namespace(), start).join().unwrap();
+        let (runtime, rendezvous) = host.thread(start).join().unwrap();
         Self { runtime, rendezvous, host, internet }
     }
 
@@ -71,11 +59,11 @@ impl Tracker {
 struct Placed {
     runtime: Runtime,
     device: Device,
-    host: Host,
+    host: Place,
 }
 
 impl Placed {
-    fn new(host: Host, n: u8, tracker: &Tracker) -> Self {
+    fn new(host: Place, n: u8, tracker: &Tracker) -> Self {
         let start = move || {
             let runtime = runtime();
             let listen = vec![SocketAddr::from(([0, 0, 0, 0], PORT))];
@@ -84,7 +72,7 @@ impl Placed {
             let (net, events) = runtime.block_on(async { Net::start(config).unwrap() });
             (runtime, Device { net, events, id })
         };
-        let (runtime, device) = inside(&host.namespace(), start).join().unwrap();
+        let (runtime, device) = host.thread(start).join().unwrap();
         let placed = Self { runtime, device, host };
         placed.device.net.add_folder(secret(1), None, shelf(&[NODE]));
         let _entered = placed.runtime.enter();
@@ -233,7 +221,7 @@ struct PortMapper {
 }
 
 impl PortMapper {
-    fn start(host: &Host) -> Self {
+    fn start(host: &Place) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, inner, outer) = (Arc::clone(&is_over), host.gateway_address(), host.public());
         let serve = move || {
@@ -245,7 +233,7 @@ impl PortMapper {
                 socket.send_to(&answer(&buffer[..len], outer), from).unwrap();
             }
         };
-        Self { is_over, thread: Some(inside(&host.gateway_namespace(), serve)) }
+        Self { is_over, thread: Some(host.gateway_thread(serve)) }
     }
 }
 
@@ -274,7 +262,7 @@ struct Capture {
 }
 
 impl Capture {
-    fn start(host: &Host) -> Self {
+    fn start(host: &Place) -> Self {
         const EVERY_PROTOCOL: u16 = 0x0003;
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
@@ -291,7 +279,7 @@ impl Capture {
             }
             all
         };
-        Self { is_over, thread: inside(&host.namespace(), capture) }
+        Self { is_over, thread: host.thread(capture) }
     }
 
     fn stop(self) -> Vec<u8> {
