@@ -43,7 +43,9 @@ fn failure(error: TrackerError) -> ApiError {
         TrackerError::Listen { cause, .. } => {
             let next = match cause.kind() {
                 io::ErrorKind::AddrInUse => "stop what uses that port, or give another one with --listen",
-                io::ErrorKind::PermissionDenied => "ports below 1024 need root; give a higher one with --listen",
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need root; give a higher one with --listen"
+                }
                 _ => "give an address of this machine with --listen IP:PORT",
             };
             ApiError::new(Class::Failed, "TRACKER_ADDRESS", message).next(next)

@@ -41,7 +41,8 @@ pub struct Place {
 impl Internet {
     /// None where this machine does not let us make namespaces and gateways.
     pub fn new() -> Option<Self> {
-        let has_nft = Command::new("nft").arg("--version").output().is_ok_and(|output| output.status.success());
+        let has_nft =
+            Command::new("nft").arg("--version").output().is_ok_and(|output| output.status.success());
         if !has_nft || !Space::are_allowed() {
             return None;
         }
@@ -96,7 +97,8 @@ impl Internet {
     fn connected(&self) -> (Space, Ipv4Addr) {
         let number = self.hosts.get() + 1;
         self.hosts.set(number);
-        let (space, address) = (Space::new().expect("a namespace can be made"), Ipv4Addr::new(11, 0, 0, number));
+        let (space, address) =
+            (Space::new().expect("a namespace can be made"), Ipv4Addr::new(11, 0, 0, number));
         let port = format!("p{number}");
         lay(&space, "e0", address, 16, &self.switch, &port);
         configure(&self.switch, &format!("ip link set {port} master br0 up"));
@@ -141,7 +143,10 @@ impl Place {
 
     /// Has the gateway let a UDP port in from outside.
     pub fn forward(&self, port: u16) {
-        self.nft(&format!("add rule ip nat forwards iifname \"e0\" udp dport {port} dnat to {}:{port}\n", self.own));
+        self.nft(&format!(
+            "add rule ip nat forwards iifname \"e0\" udp dport {port} dnat to {}:{port}\n",
+            self.own
+        ));
     }
 
     /// Bytes that have gone out on its wire.

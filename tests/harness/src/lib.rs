@@ -11,8 +11,8 @@
 
 mod device;
 mod folder;
-mod internet;
 mod gate;
+mod internet;
 mod lab;
 mod mount;
 mod net;
@@ -25,8 +25,8 @@ pub mod wait;
 
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
-pub use internet::{Internet, Nat, Place};
 pub use gate::{Gate, Rename};
+pub use internet::{Internet, Nat, Place};
 pub use lab::{Host, Lab};
 pub use mount::Mount;
 pub use net::Net;

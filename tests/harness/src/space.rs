@@ -105,7 +105,10 @@ impl Space {
     }
 
     /// Does some work there, on a thread of its own.
-    pub(crate) fn thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    pub(crate) fn thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         let namespace = self.namespace();
         thread::spawn(move || {
             enter_thread(&namespace).expect("the namespace can be entered");

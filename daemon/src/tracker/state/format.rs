@@ -70,7 +70,12 @@ pub(super) fn write(swarms: &Swarms, now: Tick, unix_seconds: u64, out: &mut imp
 ///
 /// # Errors
 /// When it is no such file, too new, or damaged.
-pub(super) fn read(swarms: &Swarms, now: Tick, unix_seconds: u64, bytes: &[u8]) -> Result<usize, FormatError> {
+pub(super) fn read(
+    swarms: &Swarms,
+    now: Tick,
+    unix_seconds: u64,
+    bytes: &[u8],
+) -> Result<usize, FormatError> {
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(FormatError::Damaged)?;
     if *magic != MAGIC {
         return Err(FormatError::Foreign);

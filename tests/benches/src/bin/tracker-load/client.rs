@@ -223,7 +223,10 @@ impl Lane {
             match self.socket.recv(&mut answer) {
                 Ok(len) if len >= ANSWER_HEAD_BYTES && answer[..4] == ANNOUNCE.to_be_bytes() => {
                     let [_, _, _, _, a, b, c, d, ..] = answer;
-                    tell(u32::from_be_bytes([a, b, c, d]), ((len - ANSWER_HEAD_BYTES) / COMPACT_BYTES) as u64);
+                    tell(
+                        u32::from_be_bytes([a, b, c, d]),
+                        ((len - ANSWER_HEAD_BYTES) / COMPACT_BYTES) as u64,
+                    );
                     received += 1;
                 }
                 Ok(len) => {
