@@ -1,19 +1,27 @@
-//! What the folders follow: settings, beacons, and what the network tells.
+//! What the folders follow: settings, hints, changes of the network, and what peers tell.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
 
 use keystore::FolderId;
 use parking_lot::RwLock;
 use protocol::engine::Event;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::folders::Folders;
-use crate::config::Lan as LanSetting;
-use crate::discovery::Hint;
-use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
+use super::links::{Interface, interfaces};
+use crate::discovery::{Hint, Way};
 use crate::folder::Folder;
 use crate::net::{FoundBy, NetEvent};
+
+/// How often the interfaces are listed: one system call.
+const LOOK_AT_NETWORK: Duration = Duration::from_secs(3);
+/// So many looks later, what could not be started is tried again: half a minute.
+const LOOKS_UNTIL_RETRY: u32 = 10;
+/// The wall clock may run ahead by so much between two looks; by more, the machine has slept.
+const SLEPT: Duration = Duration::from_secs(15);
 
 impl Folders {
     /// Obeys changes of the settings for as long as the daemon runs.
@@ -21,63 +29,72 @@ impl Folders {
         let folders = Arc::clone(self);
         let mut settings = self.config.subscribe();
         tokio::spawn(async move {
-            let mut hints = None;
             loop {
                 let config = settings.borrow_and_update().clone();
-                hints = folders.set_lan(config.daemon().discovery.lan, hints);
-                for (id, folder) in folders.folders.read().iter() {
-                    folder.set_settings(config.effective(&id.to_string()));
+                for folder in folders.all() {
+                    let settings = config.effective(&folder.secret().folder_id().to_string());
+                    folders.look_for_peers(&folder, settings.discovery.clone());
+                    folder.set_settings(settings);
                 }
-                tokio::select! {
-                    changed = settings.changed() => if changed.is_err() { return },
-                    () = forward(&mut hints, &folders) => {}
+                if settings.changed().await.is_err() {
+                    return;
                 }
             }
         });
     }
+}
 
-    /// Starts, stops or changes the beacons.
-    fn set_lan(&self, wish: LanSetting, hints: Option<Hints>) -> Option<Hints> {
-        if let Some(running) = hints.filter(|running| running.wish == wish) {
-            return Some(running);
+/// Brings hints to the network, until the daemon ends.
+pub(super) async fn forward(mut hints: mpsc::Receiver<Hint>, folders: Weak<Folders>) {
+    while let Some(Hint { folder, address, namer, way }) = hints.recv().await {
+        let Some(folders) = folders.upgrade() else { return };
+        if !folders.ways.has_folder(folder) {
+            continue;
         }
-        *self.lan.lock() = None;
-        let mode = match wish {
-            LanSetting::Off => return None,
-            LanSetting::On => LanMode::On,
-            LanSetting::Loopback => LanMode::Loopback,
-        };
-        let quic_port = self.net.local_addresses().first().map_or(0, std::net::SocketAddr::port);
-        let config = LanConfig { mode, port: lan::PORT, quic_port, seed: crate::random::bytes() };
-        match Lan::start(config) {
-            Ok((lan, receiver)) => {
-                for (id, folder) in self.folders.read().iter() {
-                    lan.add_folder(*id, folder.secret().discovery_id());
-                }
-                *self.lan.lock() = Some(lan);
-                Some(Hints { wish, receiver })
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no peers are looked for on the local network");
-                None
-            }
+        match way {
+            Way::Lan => folders.net.dial(folder, address, FoundBy::Lan),
+            Way::Tracker => folders.net.hint(folder, address, FoundBy::Tracker, namer),
+            Way::Dht => folders.net.hint(folder, address, FoundBy::Dht, namer),
         }
     }
 }
 
-/// Beacons' hints, and what was wished when they were started.
-struct Hints {
-    wish: LanSetting,
-    receiver: mpsc::Receiver<Hint>,
+/// Lets everyone look again when the network has changed, until the daemon ends.
+pub(super) async fn watch_network(folders: Weak<Folders>) {
+    let mut watch = NetworkWatch::new(interfaces(), Instant::now().into_std(), SystemTime::now());
+    for looks in 1.. {
+        tokio::time::sleep(LOOK_AT_NETWORK).await;
+        let Some(folders) = folders.upgrade() else { return };
+        if watch.has_changed(interfaces(), Instant::now().into_std(), SystemTime::now()) {
+            tracing::info!("the network has changed: looking for peers again");
+            folders.ways.look_again();
+        } else if looks % LOOKS_UNTIL_RETRY == 0 {
+            folders.ways.retry();
+        }
+    }
 }
 
-/// Dials what beacons name, for ever; without beacons it waits for ever.
-async fn forward(hints: &mut Option<Hints>, folders: &Folders) {
-    let Some(hints) = hints else { return std::future::pending().await };
-    while let Some(hint) = hints.receiver.recv().await {
-        folders.net.dial(hint.folder, hint.address, FoundBy::Lan);
+/// Notices new addresses of this machine, and that it has slept.
+struct NetworkWatch {
+    interfaces: Vec<Interface>,
+    at: std::time::Instant,
+    wall: SystemTime,
+}
+
+impl NetworkWatch {
+    fn new(interfaces: Vec<Interface>, at: std::time::Instant, wall: SystemTime) -> Self {
+        Self { interfaces, at, wall }
     }
-    std::future::pending::<()>().await;
+
+    /// What is gone changes nothing for the better; what is new may.
+    fn has_changed(&mut self, interfaces: Vec<Interface>, at: std::time::Instant, wall: SystemTime) -> bool {
+        let is_new = interfaces.iter().any(|interface| !self.interfaces.contains(interface));
+        // The monotonic clock stands still while the machine sleeps.
+        let awake = at.saturating_duration_since(self.at);
+        let has_slept = wall.duration_since(self.wall).is_ok_and(|passed| passed > awake + SLEPT);
+        *self = Self { interfaces, at, wall };
+        is_new || has_slept
+    }
 }
 
 /// Brings what the network says to the folders.
@@ -105,5 +122,27 @@ pub(super) async fn deliver(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_addresses_and_sleep_are_noticed_and_lost_addresses_are_not() {
+        let interface = |last| Interface { name: "e0".into(), address: [10, 0, 0, last].into() };
+        let (at, wall) = (std::time::Instant::now(), SystemTime::now());
+        let after = |seconds| (at + Duration::from_secs(seconds), wall + Duration::from_secs(seconds));
+        let mut watch = NetworkWatch::new(vec![interface(1)], at, wall);
+        let mut look = |interfaces: &[u8], (at, wall)| {
+            watch.has_changed(interfaces.iter().map(|last| interface(*last)).collect(), at, wall)
+        };
+        assert!(!look(&[1], after(3)), "all as before");
+        assert!(look(&[1, 2], after(6)), "a new address");
+        assert!(!look(&[2], after(9)), "one less");
+        assert!(look(&[1, 2], after(12)), "and back");
+        assert!(look(&[1, 2], (after(15).0, after(4_000).1)), "an hour's sleep");
+        assert!(!look(&[1, 2], (after(18).0, after(100).1)), "a clock that was put back");
     }
 }

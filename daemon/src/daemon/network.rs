@@ -1,6 +1,6 @@
 //! Starting the network of a daemon.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use keystore::DeviceKey;
 use tokio::sync::mpsc;
@@ -32,14 +32,17 @@ pub(super) fn start(
         return listen(context.listen.clone()).map_err(|error| refused(&error));
     }
     let any = |port| vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
+    // Where IPv6 is switched off.
+    let any_v4 = |port| vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
+    let listen = |port| listen(any(port)).or_else(|_| listen(any_v4(port)));
     let kept_path = context.home.directory().join("port");
     let kept = std::fs::read_to_string(&kept_path).ok().and_then(|text| text.trim().parse::<u16>().ok());
     for port in [kept, Some(DEFAULT_PORT)].into_iter().flatten() {
-        if let Ok(started) = listen(any(port)) {
+        if let Ok(started) = listen(port) {
             return Ok(started);
         }
     }
-    let started = listen(any(0)).map_err(|error| refused(&error))?;
+    let started = listen(0).map_err(|error| refused(&error))?;
     if let Some(address) = started.0.local_addresses().first() {
         write_atomic(&kept_path, format!("{}\n", address.port()).as_bytes())?;
     }

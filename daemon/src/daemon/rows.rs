@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystore::{Capability, FolderSecret, Link};
+use keystore::{Capability, FolderSecret};
 use protocol::engine::{Activity, Reason, Unapplied};
 
+use super::links;
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{
     self, ArchiveRow, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem,
@@ -62,6 +63,7 @@ pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
             local_changes: local.len() as u64,
             conflicts,
             head: runner.engine.head().map(|head| head.to_string()),
+            discovery: Vec::new(),
         }
     });
     match asked.await {
@@ -125,6 +127,7 @@ fn ended(folder: &Folder) -> FolderRow {
         local_changes: 0,
         conflicts: 0,
         head: None,
+        discovery: Vec::new(),
     }
 }
 
@@ -145,27 +148,24 @@ pub(super) async fn reason(folder: &Arc<Folder>) -> Result<Option<String>, ApiEr
     Ok(folder.ask(|runner| runner.engine.hold().map(|hold| hold.code.to_owned())).await.flatten())
 }
 
-/// A folder's keys.
-pub(super) fn keys(folder: &Folder) -> FolderKeys {
+/// A folder's keys, and links with that size, those addresses and trackers.
+pub(super) fn keys(folder: &Folder, size: u64, addresses: &[String], trackers: &[String]) -> FolderKeys {
     let secret = folder.secret();
+    let read_only = secret.read_only_key().to_string();
+    let link = |secret: &FolderSecret| links::link(secret.clone(), folder.name(), size, addresses, trackers);
     FolderKeys {
         folder_id: secret.folder_id().to_string(),
         name: folder.name().to_owned(),
         path: path(folder),
         keys: Keys {
             read_write: secret.read_write_key().map(|key| key.to_string()),
-            read_only: secret.read_only_key().to_string(),
+            read_only: read_only.clone(),
         },
-        link: link(secret, folder.name()),
+        link: link(secret),
+        link_read_only: FolderSecret::parse(&read_only).map(|reader| link(&reader)).unwrap_or_default(),
         fingerprint: secret.fingerprint(),
         discovery_id: secret.discovery_id().to_string(),
     }
-}
-
-fn link(secret: &FolderSecret, name: &str) -> String {
-    let mut link = Link::from(secret.clone());
-    link.name = Some(name.to_owned());
-    link.to_text().to_string()
 }
 
 /// A folder's peers.

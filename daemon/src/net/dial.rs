@@ -13,6 +13,11 @@ use std::time::Duration;
 
 use keystore::{DeviceId, FolderId};
 
+#[path = "dial_known.rs"]
+mod known;
+
+pub use self::known::KnownAddress;
+
 /// How often a hint's address is dialled within [`HINT_SPAN`].
 const HINT_DIALS: usize = 3;
 const HINT_SPAN: Duration = Duration::from_secs(600);
@@ -99,6 +104,12 @@ pub(super) enum Target {
     Address(SocketAddr),
     /// `host:port`, resolved anew at each dial.
     Name(String),
+}
+
+impl Target {
+    pub(super) fn parse(peer: String) -> Self {
+        peer.parse().map_or_else(|_| Self::Name(peer), Self::Address)
+    }
 }
 
 /// Whether an address that was named by `namer` may be dialled: never this machine or link, and a

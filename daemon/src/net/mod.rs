@@ -36,7 +36,8 @@ use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
 use protocol::message::Message;
 use tokio::sync::mpsc;
 
-pub use self::dial::{Backoff, FoundBy};
+pub use self::dial::{Backoff, FoundBy, KnownAddress};
+pub use self::endpoint::SOCKET_BUFFER;
 pub use self::peer::{ChunkAnswer, FetchError, Peer, PeerInfo, SendError};
 pub use self::serve::Serve;
 pub use self::transport::Congestion;
@@ -173,6 +174,16 @@ impl Net {
     /// Repeating it is free.
     pub fn dial(&self, folder: FolderId, address: SocketAddr, found_by: FoundBy) {
         self.hub.add_target(folder, Target::Address(address), found_by);
+    }
+
+    /// The same for `host:port`, as a link names it; a host name is resolved at each dial.
+    pub fn dial_named(&self, folder: FolderId, peer: String, found_by: FoundBy) {
+        self.hub.add_target(folder, Target::parse(peer), found_by);
+    }
+
+    /// Where peers of a folder are looked for, and whether they were found there.
+    pub fn known(&self, folder: FolderId) -> Vec<KnownAddress> {
+        self.hub.book.lock().known(folder, self.hub.now())
     }
 
     /// Considers an address that `namer` has named: it is dialled if it may be, within the limits

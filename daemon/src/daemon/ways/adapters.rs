@@ -1,0 +1,67 @@
+//! The real ways behind one interface.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use keystore::FolderId;
+use tokio::sync::mpsc;
+
+use super::plan::{Source, Wish};
+use super::{Running, Start};
+use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
+use crate::discovery::{Hint, Way, WayStatus};
+
+/// Starts the real ways of a daemon.
+pub(in crate::daemon) struct Real {
+    /// Where this daemon answers QUIC.
+    pub(in crate::daemon) quic_port: u16,
+}
+
+impl Start for Real {
+    fn start(&self, source: &Source, hints: mpsc::Sender<Hint>) -> Result<Arc<dyn Running>, String> {
+        match source {
+            Source::Lan => self.lan(LanMode::On, hints),
+            Source::LanOnLoopback => self.lan(LanMode::Loopback, hints),
+            Source::Trackers | Source::Dht(_) => Err("this version cannot do this yet".to_owned()),
+        }
+    }
+}
+
+impl Real {
+    fn lan(&self, mode: LanMode, hints: mpsc::Sender<Hint>) -> Result<Arc<dyn Running>, String> {
+        let config =
+            LanConfig { mode, port: lan::PORT, quic_port: self.quic_port, seed: crate::random::bytes() };
+        let (lan, mut receiver) = Lan::start(config)
+            .map_err(|error| format!("UDP port {} cannot be listened on: {error}", lan::PORT))?;
+        tokio::spawn(async move {
+            while let Some(hint) = receiver.recv().await {
+                let _ = hints.try_send(hint); // the next beacon brings it again
+            }
+        });
+        Ok(Arc::new(lan))
+    }
+}
+
+impl Running for Lan {
+    fn set_folder(&self, folder: FolderId, wish: &Wish) {
+        self.add_folder(folder, wish.discovery);
+    }
+
+    fn remove_folder(&self, folder: FolderId) {
+        Lan::remove_folder(self, folder);
+    }
+
+    fn status(&self, _: FolderId) -> Vec<WayStatus> {
+        let status = Lan::status(self);
+        let found = usize::try_from(status.found).unwrap_or(usize::MAX);
+        let source = status.interfaces.join(", ");
+        vec![WayStatus { way: Way::Lan, source, last_announce: None, next: None, found, error: status.error }]
+    }
+
+    fn look_again(&self) {} // it looks at the interfaces every few seconds anyway
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+}
