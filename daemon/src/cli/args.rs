@@ -216,7 +216,7 @@ pub struct KeysArgs {
     /// Draw the link as a QR code
     #[arg(long)]
     pub qr: bool,
-    /// The link with the key that only reads
+    /// Print the link with the key that only reads
     #[arg(long)]
     pub read_only: bool,
 }

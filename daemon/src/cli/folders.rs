@@ -143,11 +143,10 @@ pub(super) async fn keys(client: &Client, args: KeysArgs) -> Result<Reply, ApiEr
     let row = client.folder(&args.folder).await?;
     let keys: FolderKeys = client.read(&format!("/v1/folders/{}/keys", row.folder_id)).await?;
     let link = if args.read_only { &keys.link_read_only } else { &keys.link };
-    let text = match (args.link, args.qr) {
-        (false, false) if args.read_only => format!("{}\n", printable(&keys.keys.read_only)),
+    let text = match (args.qr, args.link || args.read_only) {
+        (true, _) => format!("{}{}\n", qr::draw(link, qr::canvas())?, printable(link)),
+        (false, true) => format!("{}\n", printable(link)),
         (false, false) => show::keys(&keys),
-        (_, true) => format!("{}{}\n", qr::draw(link, qr::canvas())?, printable(link)),
-        (true, false) => format!("{}\n", printable(link)),
     };
     Reply::new(text, &keys)
 }

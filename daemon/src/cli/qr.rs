@@ -131,7 +131,7 @@ mod tests {
         std::fs::File::create(&path).unwrap().write_all(photograph).unwrap();
         let mut zbar = Command::new("zbarimg");
         let read = zbar.args(["--quiet", "--raw", "-Sdisable", "-Sqrcode.enable"]).arg(path);
-        let output = read.stderr(Stdio::inherit()).output().ok()?;
+        let output = read.stderr(Stdio::null()).output().ok()?;
         Some(String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
     }
 

@@ -57,27 +57,30 @@ fn who(way: &WayRow) -> String {
 }
 
 fn doing(way: &WayRow, now: u64) -> String {
-    let mut parts = Vec::new();
-    if matches!(way.way.as_str(), "pinned" | "link") {
-        parts.push(if way.found > 0 { "connected".to_owned() } else { "not connected".to_owned() });
-    } else if way.way == "exchange" {
-        parts.push("on".to_owned());
-    } else {
-        match way.last_announce {
-            Some(at) => parts.push(format!("told {}", ago(now.saturating_sub(at)))),
-            None if way.way != "lan" && way.error.is_none() => parts.push("not told yet".to_owned()),
-            None => {}
+    let mut parts: Vec<String> = way.error.iter().map(|error| printable(error).to_string()).collect();
+    match way.way.as_str() {
+        "pinned" | "link" if way.found > 0 => parts.push("connected".to_owned()),
+        "pinned" | "link" if parts.is_empty() => parts.push("not connected yet".to_owned()),
+        "pinned" | "link" => {}
+        "exchange" => parts.push("on".to_owned()),
+        _ => {
+            match way.last_announce {
+                Some(at) => parts.push(format!("told {}", ago(now.saturating_sub(at)))),
+                None if way.way != "lan" && parts.is_empty() => parts.push("not told yet".to_owned()),
+                None => {}
+            }
+            if let Some(at) = way.next {
+                parts.push(format!("next {}", ahead(at.saturating_sub(now))));
+            }
+            if way.error.is_none() {
+                parts.push(format!(
+                    "{} found",
+                    counted(way.found, "address").replace("addresss", "addresses")
+                ));
+            }
         }
-        if let Some(at) = way.next {
-            parts.push(format!("next {}", ahead(at.saturating_sub(now))));
-        }
-        parts.push(format!("{} found", counted(way.found, "address").replace("addresss", "addresses")));
     }
-    let mut text = parts.join(" · ");
-    if let Some(error) = &way.error {
-        let _ = write!(text, " · {}", printable(error));
-    }
-    text
+    parts.join(" · ")
 }
 
 fn ago(seconds: u64) -> String {

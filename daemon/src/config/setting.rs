@@ -199,9 +199,15 @@ impl Setting {
         }
     }
 
-    /// Reads what a person typed for this setting: TOML, and text also without its quotation marks.
+    /// Reads what a person typed for this setting: TOML, and text also without its quotation marks; a
+    /// list also as its items with commas between them.
     pub fn parse_text(&self, text: &str) -> Value {
         let parsed = text.trim().parse::<Value>();
+        if self.kind == Kind::List && !matches!(parsed, Ok(Value::Array(_))) && !text.trim().starts_with('[')
+        {
+            let items = text.split(',').map(|item| item.trim().trim_matches('"'));
+            return Value::Array(items.filter(|item| !item.is_empty()).collect());
+        }
         match parsed {
             Ok(value) if self.kind != Kind::Text || value.is_str() => value.decorated("", ""),
             _ => Value::from(text),
@@ -244,6 +250,18 @@ mod tests {
         for setting in SETTINGS {
             setting.check(&setting.default_value()).unwrap_or_else(|why| panic!("{} {why}", setting.key));
         }
+    }
+
+    #[test]
+    fn a_list_needs_no_brackets() {
+        let trackers = find("discovery.trackers").unwrap();
+        let read = |text| trackers.parse_text(text).to_string();
+        assert_eq!(read("udp://a:1"), "[\"udp://a:1\"]");
+        assert_eq!(read("udp://a:1, http://b/announce"), "[\"udp://a:1\", \"http://b/announce\"]");
+        assert_eq!(read("[\"udp://a:1\"]"), "[\"udp://a:1\"]");
+        assert_eq!(read(""), "[]");
+        assert!(trackers.check(&trackers.parse_text("[1]")).is_err());
+        assert!(trackers.check(&trackers.parse_text("[\"a\"")).is_err());
     }
 
     #[test]

@@ -143,9 +143,16 @@ fn of_folder(folder: &FolderFacts, facts: &Facts) -> Vec<Finding> {
     } else {
         found.extend(why_nobody(folder, facts));
     }
+    if row.peers == 0 && facts.lacks_network() {
+        return about(row, found); // each way fails, and why was said
+    }
     // What fails while peers are there costs nothing now, but may when they go.
     let severity = if row.peers > 0 { Severity::Note } else { Severity::Problem };
     found.extend(row.discovery.iter().filter_map(|way| broken_way(way, severity, folder)));
+    about(row, found)
+}
+
+fn about(row: &FolderRow, mut found: Vec<Finding>) -> Vec<Finding> {
     for one in &mut found {
         (one.folder_id, one.folder) = (Some(row.folder_id.clone()), Some(row.name.clone()));
     }
@@ -197,11 +204,15 @@ fn why_nobody(folder: &FolderFacts, facts: &Facts) -> Vec<Finding> {
     if !silent.is_empty() {
         found.push(nobody_answers(&silent));
     }
-    if untried == 0 && silent.is_empty() {
-        found.push(nobody_there(folder, &ways));
+    let asked: Vec<&str> = ways.iter().filter(|way| way.error.is_none()).map(|way| kind(&way.way)).collect();
+    if untried == 0 && silent.is_empty() && !asked.is_empty() {
+        found.push(nobody_there(folder, asked));
     }
     if untried > 0 && silent.is_empty() {
-        let message = format!("{untried} found addresses are being dialled");
+        let message = match untried {
+            1 => "an address was found and is being dialled".to_owned(),
+            _ => format!("{untried} addresses were found and are being dialled"),
+        };
         found.push(finding(Severity::Note, "DIALLING", message).next("ask again in some seconds"));
     }
     if !ways.is_empty() && ways.iter().all(|way| way.way == "lan") {
@@ -247,21 +258,16 @@ fn nobody_answers(silent: &[&KnownAddress]) -> Finding {
     finding(Severity::Problem, "NOBODY_ANSWERS", message).next(next)
 }
 
-fn nobody_there(folder: &FolderFacts, ways: &[&WayRow]) -> Finding {
+/// `asked` are the ways that work.
+fn nobody_there(folder: &FolderFacts, mut asked: Vec<&str>) -> Finding {
     let FolderFacts { fingerprint, is_created, looking_for, row, .. } = folder;
-    let asked: Vec<&str> = ways.iter().filter(|way| way.error.is_none()).map(|way| kind(&way.way)).collect();
-    if *looking_for < FIRST_ANSWERS && !asked.is_empty() {
+    if *looking_for < FIRST_ANSWERS {
         let message =
             format!("peers have been looked for since {} s; nobody has answered yet", looking_for.as_secs());
         return finding(Severity::Note, "LOOKING", message).next("ask again in a quarter of a minute");
     }
-    if asked.is_empty() {
-        let message = "each way of finding peers that is switched on fails";
-        return finding(Severity::Problem, "NO_WAY_WORKS", message).next("see what is said of each below");
-    }
-    let mut asked = asked;
     asked.dedup();
-    let message = format!("nobody else has told {} of this folder", asked.join(", "));
+    let message = format!("nobody else has told {} of this folder", asked.join(" or "));
     let next = match is_created {
         true => format!(
             "have others joined? `syncd keys {name} --link` prints what they need; on a device that has joined, \
