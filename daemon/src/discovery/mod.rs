@@ -3,8 +3,10 @@
 //! Each way of finding emits [`Hint`]s and knows nothing of connections; whether and when a hint is
 //! dialled is decided by the network side. What a way last did is told in [`WayStatus`].
 //!
-//! - [`lan`]: beacons on the local network.
+//! - [`lan`]: beacons on the local network;
+//! - [`dht`]: the Mainline DHT.
 
+pub mod dht;
 pub mod lan;
 
 use std::net::{IpAddr, SocketAddr};
