@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use keystore::DeviceKey;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Context;
 use crate::api::error::{ApiError, Class};
+use crate::discovery::Reachable;
 use crate::home::write_atomic;
 use crate::net::{Backoff, Net, NetConfig, NetError, NetEvent};
 
@@ -47,6 +48,21 @@ pub(super) fn start(
         write_atomic(&kept_path, format!("{}\n", address.port()).as_bytes())?;
     }
     Ok(started)
+}
+
+/// Under which ports the world reaches us, as long as the ways want to know.
+pub(super) fn reachable(net: &Net) -> watch::Receiver<Reachable> {
+    let (sender, receiver) = watch::channel(listened_on(&net.local_addresses()));
+    // Whoever waits for a change must not hear of an end.
+    tokio::spawn(async move { sender.closed().await });
+    receiver
+}
+
+/// The ports that we listen on; `[::]` serves both families.
+fn listened_on(addresses: &[SocketAddr]) -> Reachable {
+    let port = |of: fn(&SocketAddr) -> bool| addresses.iter().find(|at| of(at)).map(SocketAddr::port);
+    let is_both = |at: &SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
+    Reachable { v4: port(SocketAddr::is_ipv4).or_else(|| port(is_both)), v6: port(SocketAddr::is_ipv6) }
 }
 
 fn refused(error: &NetError) -> ApiError {

@@ -1,21 +1,27 @@
 //! The real ways behind one interface.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use keystore::FolderId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::plan::{Source, Wish};
 use super::{Running, Start};
+use crate::discovery::dht::{Dht, DhtConfig};
 use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
-use crate::discovery::{Hint, Way, WayStatus};
+use crate::discovery::{Hint, Reachable, Way, WayStatus};
 
 /// Starts the real ways of a daemon.
 pub(in crate::daemon) struct Real {
     /// Where this daemon answers QUIC.
     pub(in crate::daemon) quic_port: u16,
+    /// Under which ports the world reaches it.
+    pub(in crate::daemon) reachable: watch::Receiver<Reachable>,
+    /// Where files of the daemon lie.
+    pub(in crate::daemon) home: PathBuf,
 }
 
 impl Start for Real {
@@ -23,7 +29,8 @@ impl Start for Real {
         match source {
             Source::Lan => self.lan(LanMode::On, hints),
             Source::LanOnLoopback => self.lan(LanMode::Loopback, hints),
-            Source::Trackers | Source::Dht(_) => Err("this version cannot do this yet".to_owned()),
+            Source::Dht(bootstrap) => self.dht(bootstrap, hints),
+            Source::Trackers => Err("this version cannot do this yet".to_owned()),
         }
     }
 }
@@ -40,6 +47,48 @@ impl Real {
             }
         });
         Ok(Arc::new(lan))
+    }
+
+    fn dht(&self, bootstrap: &[String], hints: mpsc::Sender<Hint>) -> Result<Arc<dyn Running>, String> {
+        let config = DhtConfig {
+            bootstrap: bootstrap.to_vec(),
+            state_file: self.home.join(nodes_file(bootstrap)),
+            seed: crate::random::bytes(),
+            hints,
+            reachable: self.reachable.clone(),
+        };
+        Dht::start(config).map(|dht| Arc::new(dht) as Arc<dyn Running>).map_err(|error| error.to_string())
+    }
+}
+
+/// Where the nodes of a DHT are kept; each entrance leads to a DHT of its own.
+fn nodes_file(bootstrap: &[String]) -> String {
+    if bootstrap.is_empty() {
+        return "dht".to_owned();
+    }
+    let hash = blake3::hash(bootstrap.join("\n").as_bytes()).to_hex();
+    format!("dht-{}", &hash[..16])
+}
+
+impl Running for Dht {
+    fn set_folder(&self, folder: FolderId, wish: &Wish) {
+        self.add_folder(folder, wish.discovery);
+    }
+
+    fn remove_folder(&self, folder: FolderId) {
+        Dht::remove_folder(self, folder);
+    }
+
+    fn status(&self, folder: FolderId) -> Vec<WayStatus> {
+        vec![Dht::status(self, folder)]
+    }
+
+    fn look_again(&self) {
+        Dht::look_again(self);
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(())) // nodes forget by themselves
     }
 }
 
