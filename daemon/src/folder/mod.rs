@@ -13,6 +13,7 @@ pub mod hands;
 pub mod hash;
 pub mod ignored;
 pub mod kept;
+mod linked;
 pub mod marker;
 pub mod rates;
 pub mod root;
@@ -42,16 +43,11 @@ use self::hands::Hands;
 use self::kept::Kept;
 use self::runner::{Input, Inputs, Runner};
 use crate::config::{LocalChanges, Settings};
-use crate::net::{FoundBy, Net, Peer, Serve};
+use crate::net::{Net, Peer, Serve};
 use crate::store;
 
 /// How long a joined folder waits for a first head before it commits what it found.
 const FIRST_HEAD_WAIT: Duration = Duration::from_secs(30);
-
-/// How many addresses are kept to find peers after a restart.
-const LINKED_ADDRESSES: u32 = 32;
-/// When a peer was reached at an address that only a link has named.
-const NEVER_REACHED: i64 = 0;
 
 /// What a folder is made of.
 pub struct FolderSetup {
@@ -132,7 +128,7 @@ impl Folder {
         let opening = opening_of(&self.secret, &self.kept);
         self.net.add_folder(self.secret.clone(), opening, Arc::clone(&self.hands) as Arc<dyn Serve>);
         self.dial_pinned();
-        self.dial_known();
+        self.dial_linked();
     }
 
     /// What it is called here.
@@ -238,22 +234,6 @@ impl Folder {
 
     fn dial_pinned(&self) {
         self.net.set_pinned(self.secret.folder_id(), self.pinned());
-    }
-
-    /// Looks for peers at the addresses of a link, also after a restart. They are not pinned: nobody
-    /// has asked for them to be dialled for ever, and those at which peers were reached push them out.
-    pub fn linked(&self, addresses: &[String]) -> Result<(), store::DatabaseError> {
-        for address in addresses {
-            self.kept.0.note_address(address, NEVER_REACHED, LINKED_ADDRESSES)?;
-            self.net.dial_named(self.secret.folder_id(), address.clone(), FoundBy::Link);
-        }
-        Ok(())
-    }
-
-    fn dial_known(&self) {
-        for address in self.kept.0.known_addresses(LINKED_ADDRESSES).unwrap_or_default() {
-            self.net.dial_named(self.secret.folder_id(), address, FoundBy::Link);
-        }
     }
 
     /// Pauses or resumes, also over restarts.

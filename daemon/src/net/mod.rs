@@ -181,6 +181,11 @@ impl Net {
         self.hub.add_target(folder, Target::parse(peer), found_by);
     }
 
+    /// Forgets what was found this way; links stay.
+    pub fn forget_found(&self, folder: FolderId, found_by: FoundBy) {
+        self.hub.book.lock().remove(folder, Some(found_by));
+    }
+
     /// Where peers of a folder are looked for, and whether they were found there.
     pub fn known(&self, folder: FolderId) -> Vec<KnownAddress> {
         self.hub.book.lock().known(folder, self.hub.now())

@@ -11,7 +11,7 @@ use super::error::{DatabaseError, Result};
 const APPLICATION_ID: i64 = 0x7379_6e63;
 
 /// What leads from version n to n + 1. Released migrations never change; append.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, LINKED];
 
 /// Version 1.
 ///
@@ -76,6 +76,14 @@ CREATE TABLE pinned (
 CREATE TABLE addresses (
     folder INTEGER NOT NULL, address TEXT NOT NULL, reached_at INTEGER NOT NULL,
     PRIMARY KEY (folder, address)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Version 2: what links have said of where peers are.
+const LINKED: &str = "
+CREATE TABLE linked (
+    folder INTEGER NOT NULL, place INTEGER NOT NULL, address TEXT NOT NULL,
+    PRIMARY KEY (folder, place)
 ) STRICT, WITHOUT ROWID;
 ";
 
