@@ -69,7 +69,7 @@ fn a_link_names_the_folder_its_size_and_its_trackers() {
     device.json(&["config", "set", "--folder", anna.id(), "discovery.trackers", tracker]);
     let link = link(&anna);
     assert!(link.starts_with(&format!("syncd://{}?n=docs&s=1000&", anna.writer_key())), "{link}");
-    assert!(link.contains("&t=udp%3A%2F%2F192.0.2.1%3A6969"), "{link}");
+    assert!(link.contains("&t=udp://192.0.2.1:6969"), "{link}");
     let printed = device.cli(&["keys", "docs", "--link", "--read-only"]);
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.starts_with(&format!("syncd://{}?n=docs&", anna.reader_key())), "{printed}");
