@@ -172,20 +172,31 @@ pub fn default_directory(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<P
 /// # Errors
 /// What the system said; the old file is then still there.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for bytes that are better not held in memory all at once: `write` is given the new file.
+///
+/// # Errors
+/// What the system or `write` said; the old file is then still there.
+pub fn write_atomic_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), HomeError> {
     let failed = |cause| HomeError::File { path: path.to_owned(), cause };
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.new", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, write).and_then(|()| fs::rename(&temporary, path));
     if let Err(cause) = written {
         let _ = fs::remove_file(&temporary);
         return Err(failed(cause));
     }
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     // What lies there is a leftover of a process that had our number; a link is not followed.
     match fs::remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
@@ -193,7 +204,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?; // the umask may have taken the owner's bits
-    file.write_all(bytes)?;
+    write(&mut file)?;
     file.sync_all()
 }
 

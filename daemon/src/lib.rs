@@ -15,3 +15,4 @@ pub mod home;
 pub mod net;
 pub mod random;
 pub mod store;
+pub mod tracker;

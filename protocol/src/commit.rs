@@ -144,6 +144,10 @@ impl<'a> Scan<'a> {
         } else if self.folder.writer {
             self.changed.insert(path.clone(), observation);
         } else {
+            if let (true, Some(record)) = (was_ignored, record) {
+                // From now on it counts as a change of the reader's.
+                self.records.note(path, Some(Record { ignored: false, ..record.clone() }));
+            }
             self.local_changes.push(path.clone());
         }
         Ok(())

@@ -25,6 +25,8 @@ pub struct View<'a> {
     /// Whether a path is known not to show its record (none: to show anything). Then it is the
     /// user's. A guess is good enough for a plan; before a change it must be looked at.
     pub is_touched: &'a dyn Fn(&RelPath) -> bool,
+    /// Whether a path (and whether it is a directory) is not wanted here.
+    pub is_ignored: &'a dyn Fn(&RelPath, bool) -> bool,
 }
 
 /// One change of the disk.
@@ -74,7 +76,7 @@ pub enum Verdict {
 pub enum Why {
     /// It does not show what was applied: a scan must see it first, or on a reader a `revert`.
     Users,
-    /// It was ignored at the last scan.
+    /// It is ignored, or was at the last scan.
     Ignored,
     /// It is a directory with something in it.
     NotEmpty,
@@ -94,7 +96,7 @@ pub enum Why {
 pub fn judge(view: &View<'_>, path: &RelPath, want: Option<&Shown>) -> Result<Verdict, TreeError> {
     let record = view.records.record(path)?;
     let Some(deed) = deed(record.as_ref(), want) else { return Ok(Verdict::Nothing) };
-    if record.as_ref().is_some_and(|record| record.ignored) {
+    if record.as_ref().is_some_and(|record| record.ignored) || is_ignored(view, path, record.as_ref(), want) {
         return Ok(Verdict::Wait(Why::Ignored));
     }
     if (view.is_touched)(path) {
@@ -106,6 +108,12 @@ pub fn judge(view: &View<'_>, path: &RelPath, want: Option<&Shown>) -> Result<Ve
         Some(why) => Verdict::Wait(why),
         None => Verdict::Change(Change { path: path.clone(), deed, before: record, after: want.cloned() }),
     })
+}
+
+/// As what it shall be, or else as what it is.
+fn is_ignored(view: &View<'_>, path: &RelPath, record: Option<&Record>, want: Option<&Shown>) -> bool {
+    let shown = want.or(record.map(|record| &record.shown));
+    (view.is_ignored)(path, shown.is_some_and(|shown| shown.content.is_directory()))
 }
 
 fn obstacle(

@@ -1,6 +1,6 @@
 //! `.syncignore` and MD-09: «not wanted here» is local, and never a deletion.
 
-use harness::{eventually, in_sync};
+use harness::{Folder, eventually, in_sync};
 
 use crate::net;
 
@@ -25,7 +25,7 @@ fn ignored_files_stay_at_home_and_the_list_travels() {
     assert!(!anna.has("b.tmp"), "the list holds on the other side too");
 }
 
-fn in_sync_shown(anna: &harness::Folder, ben: &harness::Folder) {
+fn in_sync_shown(anna: &Folder, ben: &Folder) {
     eventually("the heads are equal", || {
         anna.settle();
         (anna.word("head") == ben.word("head")).then_some(())
@@ -117,4 +117,73 @@ fn a_directory_that_is_wanted_again_is_watched_again() {
     anna.write("build/deep/out", "22");
     in_sync(&[&anna, &ben]);
     assert!(ben.says("build/deep/out", "22"));
+}
+
+/// Waits until all miss nothing that they want and call each other complete, be their trees as they may.
+fn all_content(folders: &[&Folder]) {
+    let others = (folders.len() - 1).to_string();
+    eventually("the heads are equal", || {
+        folders.iter().for_each(|folder| folder.settle());
+        let head = folders[0].word("head");
+        folders.iter().all(|folder| folder.word("head") == head).then_some(())
+    });
+    for folder in folders {
+        folder.device().json(&["wait", folder.id(), "--timeout", "60", "--peers", &others]);
+        let row = folder.row();
+        assert_eq!((&row["problems"], &row["need_files"]), (&0.into(), &0.into()), "{row}");
+    }
+}
+
+/// MD-09: what a rule covers that came with it is not fetched, hinders nobody, and comes when the rule goes.
+#[test]
+fn what_was_never_held_and_is_ignored_comes_when_the_rule_goes() {
+    let net = net();
+    let anna = net.device("anna").share("project");
+    anna.write("build/out", "out");
+    anna.write("file", "file");
+    anna.settle();
+    anna.write(".syncignore", "/build/\n");
+    anna.settle();
+    let ben = net.device("ben").join(anna.writer_key());
+    let rita = net.device("rita").join(anna.reader_key());
+    all_content(&[&anna, &ben, &rita]);
+    for folder in [&ben, &rita] {
+        assert_eq!(folder.tree().files(), [".syncignore", "file"]);
+    }
+    ben.device().restart();
+    all_content(&[&anna, &ben, &rita]);
+    ben.write(".syncignore", "# nothing\n");
+    in_sync(&[&anna, &ben, &rita]);
+    assert_eq!(rita.tree().files(), [".syncignore", "build/out", "file"]);
+}
+
+/// MD-09: a rule and what it covers, made apart. What a user has of its own at such a path is kept.
+#[test]
+fn a_users_own_file_at_an_ignored_path_survives_the_end_of_the_rule() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let (anna, ben) = net.two_writers();
+    anna.write("file", "file");
+    in_sync(&[&anna, &ben]);
+    ben.device().disconnect();
+    anna.write(".syncignore", "*.tmp\n");
+    anna.write("x.tmp", "of anna");
+    anna.write("same.tmp", "same");
+    anna.settle();
+    for (name, text) in [("x.tmp", "of ben"), ("y.tmp", "y"), ("same.tmp", "same")] {
+        ben.write(name, text);
+    }
+    ben.settle();
+    ben.device().connect();
+    all_content(&[&anna, &ben]);
+    assert!(anna.says("x.tmp", "of anna") && !anna.has("y.tmp"));
+    anna.remove(".syncignore");
+    in_sync(&[&anna, &ben]);
+    let files = ben.tree().files();
+    let texts: Vec<_> =
+        files.iter().filter(|name| name.starts_with('x')).map(|name| ben.text(name)).collect();
+    assert_eq!(texts.len(), 2, "{files:?}");
+    assert!(ben.says("x.tmp", "of anna") && ben.says("y.tmp", "y"), "{texts:?}");
 }

@@ -236,7 +236,8 @@ pub enum Severity {
 pub struct Problem {
     /// Relative to the folder.
     pub path: String,
-    /// A name for programs; `LOCAL_CHANGE` for a reader's edit.
+    /// A name for programs; `LOCAL_CHANGE` for a reader's edit, `COLLISION` for a name that the disk
+    /// does not tell from another.
     pub code: String,
     /// One sentence.
     pub message: String,

@@ -39,9 +39,8 @@ pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
         let (need_files, need_bytes) = runner.engine.need();
         let (seeds, peers) = runner.engine.seeds();
         let unapplied = runner.engine.unapplied().values();
-        let (local, others): (Vec<_>, Vec<_>) = unapplied
-            .filter(|why| why.reason != Reason::Waiting)
-            .partition(|why| why.reason == Reason::LocalChange);
+        let (local, others): (Vec<_>, Vec<_>) =
+            unapplied.filter(|why| is_told(why)).partition(|why| why.reason == Reason::LocalChange);
         FolderRow {
             folder_id: secret.folder_id().to_string(),
             name,
@@ -190,7 +189,7 @@ pub(super) async fn peers(folder: &Arc<Folder>) -> Result<Vec<PeerRow>, ApiError
 /// The paths that cannot be synced, and a reader's local changes.
 pub(super) async fn problems(folder: &Arc<Folder>) -> Result<Vec<Problem>, ApiError> {
     let rows = folder.ask(|runner| {
-        let unapplied = runner.engine.unapplied().iter().filter(|(_, why)| why.reason != Reason::Waiting);
+        let unapplied = runner.engine.unapplied().iter().filter(|(_, why)| is_told(why));
         let rows = unapplied.map(|(path, why)| Problem {
             path: path.to_string(),
             code: code(why).to_owned(),
@@ -202,6 +201,11 @@ pub(super) async fn problems(folder: &Arc<Folder>) -> Result<Vec<Problem>, ApiEr
         rows.collect()
     });
     rows.await.ok_or_else(loop_ended)
+}
+
+/// Not what takes its turn, nor what is not wanted here.
+fn is_told(why: &Unapplied) -> bool {
+    !matches!(why.reason, Reason::Waiting | Reason::Ignored)
 }
 
 fn code(why: &Unapplied) -> &'static str {

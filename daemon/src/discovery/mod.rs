@@ -4,10 +4,12 @@
 //! dialled is decided by the network side. What a way last did is told in [`WayStatus`].
 //!
 //! - [`lan`]: beacons on the local network;
+//! - [`tracker`]: trackers over UDP and HTTP;
 //! - [`dht`]: the Mainline DHT.
 
 pub mod dht;
 pub mod lan;
+pub mod tracker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;

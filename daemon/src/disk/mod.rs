@@ -11,6 +11,8 @@
 
 mod faulty;
 mod file;
+#[cfg(test)]
+mod folding;
 mod place;
 mod real;
 mod resolve;
@@ -25,6 +27,8 @@ use std::sync::Arc;
 use protocol::{RelPath, Stat, Timestamp};
 
 pub use faulty::{Call, Effect, FaultyDisk};
+#[cfg(test)]
+pub use folding::FoldingDisk;
 pub use real::{RealDisk, SpecialBits};
 
 /// Where something is, always below the root of the folder.

@@ -12,11 +12,10 @@ use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use protocol::RelPath;
+use protocol::engine::{IGNORE_FILE, Rules};
 
 use crate::disk::{Disk, Place};
 
-/// The name of the file, at the root.
-pub const IGNORE_FILE: &str = ".syncignore";
 /// Longest file of patterns that is read; what is longer is no list of patterns.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -71,18 +70,20 @@ impl Ignored {
         &self.problems
     }
 
-    /// Whether a path, or a directory above it, is ignored.
-    pub fn is_ignored(&self, path: &RelPath, is_dir: bool) -> bool {
-        !self.rules.is_empty()
-            && !is_ignore_file(path)
-            && self.rules.matched_path_or_any_parents(as_path(path), is_dir).is_ignore()
-    }
-
     /// The same for a path below directories that are known not to be ignored.
     pub fn is_ignored_here(&self, path: &RelPath, is_dir: bool) -> bool {
         !self.rules.is_empty()
             && !is_ignore_file(path)
             && self.rules.matched(as_path(path), is_dir).is_ignore()
+    }
+}
+
+impl Rules for Ignored {
+    /// As a walk from the root down finds it: nothing below an ignored directory is wanted again.
+    fn is_ignored(&self, path: &RelPath, is_directory: bool) -> bool {
+        !self.rules.is_empty()
+            && (path.ancestors().any(|above| self.is_ignored_here(&above, true))
+                || self.is_ignored_here(path, is_directory))
     }
 }
 
@@ -139,6 +140,12 @@ mod tests {
         ] {
             assert_eq!(rules.is_ignored(&path(text), is_dir), ignored, "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_below_an_ignored_directory_is_wanted_again() {
+        let rules = Ignored::new(["build/", "!build/keep"]);
+        assert!(rules.is_ignored(&path("build/keep"), false));
     }
 
     #[test]

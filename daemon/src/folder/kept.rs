@@ -156,18 +156,25 @@ impl Kept {
 pub fn reason_code(reason: Reason) -> &'static str {
     match reason {
         Reason::Waiting => "WAITING",
+        Reason::Ignored => "IGNORED",
         Reason::LocalChange => "LOCAL_CHANGE",
         Reason::NoContent => "NO_CONTENT",
         Reason::Problem => "PROBLEM",
         Reason::Unsynced => "UNSYNCED",
+        Reason::Collision => "COLLISION",
     }
 }
 
 fn parse_reason(code: &str) -> Reason {
-    [Reason::LocalChange, Reason::NoContent, Reason::Problem, Reason::Unsynced]
-        .into_iter()
-        .find(|reason| reason_code(*reason) == code)
-        .unwrap_or(Reason::Waiting)
+    let reasons = [
+        Reason::Ignored,
+        Reason::LocalChange,
+        Reason::NoContent,
+        Reason::Problem,
+        Reason::Unsynced,
+        Reason::Collision,
+    ];
+    reasons.into_iter().find(|reason| reason_code(*reason) == code).unwrap_or(Reason::Waiting)
 }
 
 /// The time of day, in whole seconds.

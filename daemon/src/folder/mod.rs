@@ -20,6 +20,7 @@ pub mod root;
 pub mod runner;
 pub mod scan;
 pub mod serve;
+pub mod spelling;
 pub mod stage;
 pub mod upkeep;
 pub mod watch;

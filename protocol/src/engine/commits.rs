@@ -201,6 +201,7 @@ impl<S: FolderStore> Engine<S> {
             Some(draft) => self.commit(draft, changes)?,
             None => Vec::new(),
         };
+        self.retry_collisions(changes);
         self.leave_open(changes, open)?;
         Ok(nodes)
     }
@@ -274,6 +275,9 @@ impl<S: FolderStore> Engine<S> {
         self.clear_stale_reports(&mut changes)?;
         self.retry(Reason::Waiting);
         if full {
+            // What kept a directory may have gone: nobody tells of what is ignored.
+            self.retry(Reason::Ignored);
+            self.retry(Reason::Collision);
             self.scanned = true;
             self.trusted = true;
             self.reverting = false;
@@ -333,7 +337,7 @@ impl<S: FolderStore> Engine<S> {
     /// While deletions are being taken back, a path that is gone just loses its record.
     fn drop_deleted(&mut self, observations: &mut Vec<Observation>, changes: &mut Changes) {
         observations.retain(|observation| {
-            let gone = observation.seen.is_none() && observation.record.is_some();
+            let gone = observation.seen.is_none() && observation.record.is_some() && !observation.ignored;
             if gone {
                 changes.records.push((observation.path.clone(), None));
             }

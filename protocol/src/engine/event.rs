@@ -1,10 +1,12 @@
 //! What goes into an engine and what comes out.
 
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::{DeviceId, FolderVerifier};
 
+use super::rules::Rules;
 use crate::commit::Observation;
 use crate::entry::ContentId;
 use crate::message::ChunkWanted;
@@ -58,6 +60,9 @@ pub enum Event {
     /// Files that had been replaced or removed were written to since, by programs that still had
     /// them open: edits of their paths. Their bytes are staged as the contents that they hold.
     Edited(Vec<(RelPath, Seen)>),
+    /// What is not wanted here: told before the first scan, and when it changes. The same snapshot
+    /// again is no news.
+    Rules(Arc<dyn Rules>),
     /// The folder has to stop, or may go on.
     Root(Option<Hold>),
     /// What a person asks for.
@@ -200,6 +205,10 @@ pub enum Outcome {
     },
     /// Something else must happen first.
     Waits,
+    /// A directory that shall go holds nothing but what is ignored here.
+    HoldsIgnored,
+    /// This disk does not tell the name from one that is there; a sentence that names both.
+    Collision(String),
     /// This disk cannot.
     Problem(String),
 }

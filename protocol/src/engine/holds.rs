@@ -167,9 +167,21 @@ impl<S: FolderStore> Engine<S> {
             let (None, Some(old)) = (edits.iter().find_map(|(_, entry)| entry.as_ref()), removed) else {
                 continue;
             };
+            if self.rules.is_ignored(&path, old.content.is_directory()) {
+                continue;
+            }
             let entry = Entry { path: path.clone(), version, found: false, ..old };
             put.push(entry);
         }
+        let put_off = self.deletions_put_off()?.into_iter().map(|(path, record)| Entry {
+            path,
+            version,
+            found: false,
+            content: record.shown.content,
+            metadata: record.shown.metadata,
+            extra: Vec::new(),
+        });
+        put.extend(put_off);
         if put.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@
 //!
 //! Reading order: `event` is the language; `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
-//! their bytes; `fetch` asks peers for nodes, `open` keeps what is not shown yet from being
+//! their bytes; `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
 //! forgotten, `holds` stops it all; `store` is what the database must do. At most one scan *or* one apply runs at any time; fetching goes on beside both.
 
 mod commits;
@@ -18,12 +18,14 @@ mod holds;
 mod open;
 mod peers;
 mod pulls;
+mod rules;
 mod staging;
 mod status;
 mod steps;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::{Capability, DeviceId, FolderId, FolderVerifier, HeadSigner};
@@ -39,6 +41,7 @@ use crate::version::Origin;
 pub use event::{
     Command, Effect, Event, Hold, Noticed, Op, Outcome, Prepare, Prepared, Scan, Settings, Source, Ticket,
 };
+pub use rules::{IGNORE_FILE, Rules};
 use store::Edits;
 pub use store::{Changes, FolderStore, Reason, Saved, Unapplied};
 
@@ -121,6 +124,8 @@ pub struct Engine<S> {
     store: S,
     identity: Identity,
     settings: Settings,
+    /// What is not wanted here.
+    rules: Arc<dyn Rules>,
     state: State,
     /// The entries that the records stand for.
     applied: NodeId,
@@ -202,6 +207,7 @@ impl<S: FolderStore> Engine<S> {
             store,
             identity,
             settings,
+            rules: Arc::new(rules::Everything),
             state,
             applied,
             trusted,
@@ -254,6 +260,7 @@ impl<S: FolderStore> Engine<S> {
             Event::Applied(outcomes) => self.on_applied(now, outcomes)?,
             Event::Reverted(paths) => self.on_reverted(&paths)?,
             Event::Edited(edits) => self.on_edited(edits)?,
+            Event::Rules(rules) => self.on_rules(rules),
             Event::Root(hold) => self.on_root(now, hold),
             Event::Command(command) => self.on_command(now, command)?,
             Event::Tick => {}

@@ -83,6 +83,18 @@ impl<S: FolderStore> Engine<S> {
         error.map_or(Ok(paths), |error| Err(error.into()))
     }
 
+    /// Names have gone: what collided with one of them may have its place now.
+    pub(super) fn retry_collisions(&mut self, changes: &Changes) {
+        let collides = |why: &Unapplied| why.reason == Reason::Collision;
+        if !self.unapplied.values().any(collides) {
+            return;
+        }
+        let gone = changes.records.iter().filter(|(_, record)| record.is_none());
+        let directories: BTreeSet<_> = gone.map(|(path, _)| path.parent()).collect();
+        let freed = self.unapplied.iter().filter(|(_, why)| collides(why)).map(|(path, _)| path);
+        self.revisit.extend(freed.filter(|path| directories.contains(&path.parent())).cloned());
+    }
+
     /// Notes why a path is not what the state wants, or that it is no longer so.
     pub(super) fn set_unapplied(&mut self, changes: &mut Changes, path: RelPath, why: Option<Unapplied>) {
         match &why {

@@ -94,7 +94,8 @@ impl<S: FolderStore> Engine<S> {
     pub(super) fn tell_complete(&mut self) {
         let entries = self.state.entries;
         // What could not be applied is not here either, or nobody knows.
-        let lacks = self.unapplied.values().any(|why| why.reason != Reason::Unsynced);
+        let lacks =
+            self.unapplied.values().any(|why| !matches!(why.reason, Reason::Unsynced | Reason::Ignored));
         if self.told.is_none() || lacks {
             return;
         }

@@ -69,10 +69,14 @@ pub struct Unapplied {
 pub enum Reason {
     /// Something else must happen first; looked at again with every step.
     Waiting,
+    /// Not wanted here; nothing is to be done until the rules change.
+    Ignored,
     /// A reader's own change, until `revert`.
     LocalChange,
     /// No connected peer has the content.
     NoContent,
+    /// This disk does not tell the name from another one. Tried again when a name near it has gone.
+    Collision,
     /// This disk refused: a name, a permission, space.
     Problem,
     /// Found by a scan: cannot be synced from here (an unreadable file, a device, a mount).

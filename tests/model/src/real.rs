@@ -162,7 +162,8 @@ impl Device {
     fn verdict(&self, path: &RelPath, target: Option<&Shown>) -> Verdict {
         let is_touched = |path: &RelPath| !self.untouched(path);
         let (entries, records) = (Set(&self.state.entries), Applied(&self.applied));
-        let view = View { entries: &entries, records: &records, is_touched: &is_touched };
+        let view =
+            View { entries: &entries, records: &records, is_touched: &is_touched, is_ignored: &|_, _| false };
         judge(&view, path, target).expect("nothing fails in memory")
     }
 
@@ -196,7 +197,12 @@ impl Device {
             wants.push((path.clone(), wanted));
         }
         let is_touched = |path: &RelPath| !self.untouched(path);
-        let view = View { entries: grove.entries(&entries), records: &records, is_touched: &is_touched };
+        let view = View {
+            entries: grove.entries(&entries),
+            records: &records,
+            is_touched: &is_touched,
+            is_ignored: &|_, _| false,
+        };
         let plan = plan(&view, wants, &|_| false).expect("nothing fails in memory");
         for path in want.keys().chain(self.applied.keys()) {
             let record = self.applied.get(path).map(|record| &record.shown);

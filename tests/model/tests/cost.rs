@@ -81,7 +81,7 @@ fn one_save_renders_and_lists_no_directory() {
     assert_eq!(paths.iter().map(ToString::to_string).collect::<Vec<_>>(), ["f"]);
     assert_eq!(totals_change(&entries, &after, &ByNumber, &paths).expect("it works"), (0, 0));
     let want = render_path(&after, &ByNumber, &path("f")).expect("it works");
-    let view = View { entries: &after, records: &records, is_touched: &|_| false };
+    let view = View { entries: &after, records: &records, is_touched: &|_| false, is_ignored: &|_, _| false };
     let plan = plan(&view, [(path("f"), want)], &|_| false).expect("it works");
     assert_eq!(plan.passes.len(), 1);
 }

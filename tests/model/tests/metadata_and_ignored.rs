@@ -33,7 +33,8 @@ fn observe(device: &Device, at: &str) -> Observation {
 fn plan_all(device: &Device, is_last: &dyn Fn(&RelPath) -> bool) -> Plan {
     let is_touched = |path: &RelPath| !device.untouched(path);
     let (entries, records) = (Set(&device.state.entries), Applied(&device.applied));
-    let view = View { entries: &entries, records: &records, is_touched: &is_touched };
+    let view =
+        View { entries: &entries, records: &records, is_touched: &is_touched, is_ignored: &|_, _| false };
     let mut wants: Vec<_> = device.rendering().into_iter().map(|(p, shown)| (p, Some(shown))).collect();
     let gone = device.applied.keys().filter(|p| wants.iter().all(|(wanted, _)| wanted != *p));
     let gone: Vec<_> = gone.map(|p| (p.clone(), None)).collect();
@@ -158,9 +159,29 @@ fn an_ignored_path_waits() {
     let mut t = Team::new(MIND, 1, &[("f", "1")]);
     t[0].applied.get_mut(&path("f")).expect("a record").ignored = true;
     let (entries, records) = (Set(&t[0].state.entries), Applied(&t[0].applied));
-    let view = View { entries: &entries, records: &records, is_touched: &|_| false };
+    let view =
+        View { entries: &entries, records: &records, is_touched: &|_| false, is_ignored: &|_, _| false };
     let verdict = judge(&view, &path("f"), None).expect("nothing fails in memory");
     assert_eq!(verdict, Verdict::Wait(Why::Ignored));
+}
+
+#[test]
+fn a_path_that_is_not_wanted_waits_be_it_there_or_not() {
+    let t = Team::new(MIND, 1, &[("build", DIR), ("build/f", "1"), ("build.txt", "1")]);
+    let (entries, here) = (Set(&t[0].state.entries), Applied(&t[0].applied));
+    let nothing = std::collections::BTreeMap::new();
+    let is_ignored = |at: &RelPath, is_directory| {
+        at.is_below(Some(&path("build"))) || (is_directory && *at == path("build"))
+    };
+    for (records, want_all) in [(Applied(&nothing), true), (here, false)] {
+        let view =
+            View { entries: &entries, records: &records, is_touched: &|_| false, is_ignored: &is_ignored };
+        for (at, waits) in [("build", true), ("build/f", true), ("build.txt", false)] {
+            let want = want_all.then(|| t[0].rendering().remove(&path(at)).expect("it is shown"));
+            let verdict = judge(&view, &path(at), want.as_ref()).expect("nothing fails in memory");
+            assert_eq!(verdict == Verdict::Wait(Why::Ignored), waits, "{at}: {verdict:?}");
+        }
+    }
 }
 
 #[test]

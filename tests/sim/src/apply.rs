@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use protocol::engine::{Op, Outcome, Source};
+use protocol::engine::{Op, Outcome, Rules, Source};
 use protocol::{Content, Metadata, Record, RelPath, Shown};
 
 use crate::device::Device;
@@ -30,6 +30,9 @@ impl Device {
         if !shows(op.before.as_ref(), node, false) {
             return Outcome::Touched;
         }
+        if op.after.is_none() && self.holds_only_ignored(&op.path) {
+            return Outcome::HoldsIgnored;
+        }
         if !self.disk.has_parent(&op.path) || self.disk.any_below(&op.path) {
             return Outcome::Waits;
         }
@@ -37,6 +40,9 @@ impl Device {
             self.put_away(&op.path);
             return Outcome::Done(None);
         };
+        if let Some(other) = self.other_spelling(&op.path) {
+            return Outcome::Collision(format!("`{}` is `{other}` here", op.path));
+        }
         let data = match &op.source {
             Source::None => Rc::default(),
             Source::Staged(content) => {
@@ -103,6 +109,19 @@ impl Device {
         for (_, node) in self.disk.remove(path) {
             self.archive.insert(node.content.clone(), node.data);
         }
+    }
+
+    fn other_spelling(&self, path: &RelPath) -> Option<RelPath> {
+        let fold = |path: &RelPath| path.as_bytes().to_ascii_lowercase();
+        let mut others = self.disk.nodes().keys().filter(|other| *other != path);
+        others.find(|other| self.folds && fold(other) == fold(path)).cloned()
+    }
+
+    fn holds_only_ignored(&self, path: &RelPath) -> bool {
+        let below = || self.disk.nodes().iter().filter(|(below, _)| below.is_below(Some(path)));
+        let is_ignored = |path: &RelPath| self.rules.is_ignored(path, false);
+        below().any(|(path, _)| is_ignored(path))
+            && below().all(|(path, node)| node.content.is_directory() || is_ignored(path))
     }
 
     /// Puts what is at these paths into the archive; answers where nothing is any more.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::{ContentKey, DeviceId, FolderSecret};
 use model::naive::origin;
 use protocol::commit::Observation;
 use protocol::context::Label;
-use protocol::engine::{Engine, Identity, Op, Outcome, Settings, Start};
+use protocol::engine::{Engine, Identity, Op, Outcome, Rules, Settings, Start};
 use protocol::{Content, ContentId, NodeId, Origin, Record, RelPath};
 
 use crate::disk::Disk;
@@ -27,6 +28,16 @@ pub enum Role {
     Reader,
     /// It reads, and has to be told the verifying key by a peer.
     NewReader,
+}
+
+/// Ignores these paths, and all below them.
+#[derive(Debug, Default)]
+pub struct Ignoring(pub Vec<RelPath>);
+
+impl Rules for Ignoring {
+    fn is_ignored(&self, path: &RelPath, _: bool) -> bool {
+        self.0.iter().any(|top| path == top || path.is_below(Some(top)))
+    }
 }
 
 /// A device.
@@ -77,6 +88,10 @@ pub struct Device {
     pub sent: u64,
     /// When the engine is called at the latest.
     pub wake: Option<Duration>,
+    /// Its disk does not tell case apart.
+    pub folds: bool,
+    /// What is not wanted here; told with each scan.
+    pub rules: Arc<Ignoring>,
     /// Paths that the disk does not take.
     pub refused: BTreeSet<RelPath>,
 }
@@ -111,6 +126,8 @@ impl Device {
             effects: BTreeMap::new(),
             sent: 0,
             wake: None,
+            folds: false,
+            rules: Arc::default(),
             refused: BTreeSet::new(),
         }
     }

@@ -27,6 +27,7 @@ pub struct History {
     written: BTreeSet<Content>,
     killed: BTreeSet<Content>,
     crashes: bool,
+    ignores: bool,
 }
 
 impl History {
@@ -52,7 +53,7 @@ impl History {
         let paths = names.iter().map(|text| crate::path(text)).collect();
         let crashes = rng.chance(0.5);
         let (written, killed) = (BTreeSet::new(), BTreeSet::new());
-        let mut history = Self { world, rng, paths, writes: 0, written, killed, crashes };
+        let mut history = Self { world, rng, paths, writes: 0, written, killed, crashes, ignores: false };
         for n in 0..roles.len() {
             if history.rng.chance(0.3) {
                 history.act(n); // files that are there before the daemon
@@ -60,6 +61,11 @@ impl History {
             history.world.start(n, false);
         }
         history
+    }
+
+    /// The same with rules that come and go.
+    pub fn ignoring(seed: u64) -> Self {
+        Self { ignores: true, ..Self::new(seed) }
     }
 
     /// Lives through it, lets it come to rest and looks whether all is as it must be.
@@ -74,6 +80,9 @@ impl History {
                 x if x < 0.9 && self.crashes => self.restart(n),
                 _ => {}
             }
+            if self.ignores && self.rng.chance(0.2) {
+                self.ignore(n);
+            }
             let time = match self.rng.below(4) {
                 0 => Duration::ZERO,
                 1 => Duration::from_millis(self.rng.below(100) as u64),
@@ -83,6 +92,13 @@ impl History {
             self.world.run_for(time);
         }
         self.settle();
+        if self.ignores {
+            self.world.run_for(Duration::from_secs(300));
+            if self.is_any_lost_by_users() {
+                return; // it is looked for, for ever
+            }
+        }
+        self.world.run_until_quiet();
         self.check();
     }
 
@@ -90,6 +106,14 @@ impl History {
         for _ in 0..1 + self.rng.below(5) {
             self.act(n);
         }
+    }
+
+    /// Other rules: a few paths with all below them, or none.
+    fn ignore(&mut self, n: usize) {
+        let tops: Vec<_> = (0..self.rng.below(3)).map(|_| self.rng.choose(&self.paths).to_string()).collect();
+        let tops: Vec<_> = tops.iter().map(String::as_str).collect();
+        self.world.say(n, || format!("ignores {tops:?}"));
+        self.world.ignore(n, &tops);
     }
 
     fn slip(&mut self, n: usize) {
@@ -134,9 +158,11 @@ impl History {
                 self.written.remove(&Content::File { id: hashed.id, size: hashed.size });
             }
         }
+        for n in (0..self.world.devices.len()).filter(|_| self.ignores) {
+            self.world.ignore(n, &[]);
+        }
         self.world.run_for(Duration::from_secs(60));
         self.world.frozen = true;
         self.world.connect_all();
-        self.world.run_until_quiet();
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::commit::Observation;
-use protocol::engine::Scan;
+use protocol::engine::{Rules, Scan};
 use protocol::{Content, NodeStore, Record, RelPath, Seen};
 
 use crate::device::Device;
@@ -55,7 +55,13 @@ pub fn look(device: &Device, scan: &Scan) -> Vec<Observation> {
     let mut found = Vec::new();
     for path in scope(device, scan) {
         let (record, node) = (records.get(&path), device.disk.get(&path));
-        if shows(record, node, true) {
+        if device.rules.is_ignored(&path, false) {
+            if let Some(record) = record.filter(|record| !record.ignored) {
+                found.push(Observation { path, record: Some(record.clone()), seen: None, ignored: true });
+            }
+            continue;
+        }
+        if shows(record, node, true) && !record.is_some_and(|record| record.ignored) {
             continue;
         }
         if let Some(node) = node

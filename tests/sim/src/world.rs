@@ -4,6 +4,7 @@
 //! is lost, and whoever waits for an answer is told so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::FolderSecret;
@@ -12,7 +13,7 @@ use protocol::engine::{Command, Effect, Event, Noticed, Scan, Ticket};
 use protocol::message::{ChunkWanted, Message};
 use protocol::{NodeId, NodeStore, RelPath};
 
-use crate::device::{Device, Role};
+use crate::device::{Device, Ignoring, Role};
 use crate::look::look;
 
 /// Something that is going to happen.
@@ -223,6 +224,12 @@ impl World {
         self.soon(Action::Event { to: n, run, event: Event::Noticed(Noticed::Paths(paths)) }, None);
     }
 
+    /// A device ignores just these paths from now on.
+    pub fn ignore(&mut self, n: usize, tops: &[&str]) {
+        self.devices[n].rules = Arc::new(Ignoring(tops.iter().map(|top| crate::path(top)).collect()));
+        self.handle(n, Event::Noticed(Noticed::Everything));
+    }
+
     /// An engine takes in an event, and what it wants is begun.
     pub fn handle(&mut self, n: usize, event: Event) {
         let device = &mut self.devices[n];
@@ -296,6 +303,8 @@ impl World {
             Effect::Drop(peer, why) => panic!("device {n} drops {}: {why}", self.number(peer)),
             Effect::Scan(scan) => {
                 self.count(n, if scan == Scan::Full { "full scan" } else { "scan" });
+                let rules = self.devices[n].rules.clone();
+                self.handle(n, Event::Rules(rules));
                 let mut found = look(&self.devices[n], &scan);
                 if self.deletions_last {
                     found.sort_by_key(|observation| observation.seen.is_none());

@@ -27,6 +27,15 @@ fn whatever_happens_all_devices_come_to_rest_with_the_same_files() {
     }
 }
 
+#[test]
+fn rules_that_come_and_go_lose_nothing_and_hold_up_nothing() {
+    let first = number("FIRST", 0);
+    for seed in first..first + number("HISTORIES", 100) {
+        let seed = Seed(seed);
+        History::ignoring(seed.0).run();
+    }
+}
+
 /// What they showed: a conflict copy shown ahead of its turn that went before it came, one that went
 /// while it was being shown, a directory that nobody noticed, an edit that a crash left in the archive.
 #[test]

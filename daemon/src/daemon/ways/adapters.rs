@@ -12,6 +12,7 @@ use super::plan::{Source, Wish};
 use super::{Running, Start};
 use crate::discovery::dht::{Dht, DhtConfig};
 use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
+use crate::discovery::tracker::{Trackers, TrackersConfig};
 use crate::discovery::{Hint, Reachable, Way, WayStatus};
 
 /// Starts the real ways of a daemon.
@@ -30,7 +31,7 @@ impl Start for Real {
             Source::Lan => self.lan(LanMode::On, hints),
             Source::LanOnLoopback => self.lan(LanMode::Loopback, hints),
             Source::Dht(bootstrap) => self.dht(bootstrap, hints),
-            Source::Trackers => Err("this version cannot do this yet".to_owned()),
+            Source::Trackers => Ok(self.trackers(hints)),
         }
     }
 }
@@ -47,6 +48,11 @@ impl Real {
             }
         });
         Ok(Arc::new(lan))
+    }
+
+    fn trackers(&self, hints: mpsc::Sender<Hint>) -> Arc<dyn Running> {
+        let (seed, reachable) = (crate::random::bytes(), self.reachable.clone());
+        Arc::new(Trackers::start(TrackersConfig { seed, hints, reachable }))
     }
 
     fn dht(&self, bootstrap: &[String], hints: mpsc::Sender<Hint>) -> Result<Arc<dyn Running>, String> {
@@ -68,6 +74,28 @@ fn nodes_file(bootstrap: &[String]) -> String {
     }
     let hash = blake3::hash(bootstrap.join("\n").as_bytes()).to_hex();
     format!("dht-{}", &hash[..16])
+}
+
+impl Running for Trackers {
+    fn set_folder(&self, folder: FolderId, wish: &Wish) {
+        Trackers::set_folder(self, folder, wish.discovery, wish.trackers.clone());
+    }
+
+    fn remove_folder(&self, folder: FolderId) {
+        Trackers::remove_folder(self, folder);
+    }
+
+    fn status(&self, folder: FolderId) -> Vec<WayStatus> {
+        Trackers::status(self, folder)
+    }
+
+    fn look_again(&self) {
+        Trackers::look_again(self);
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(Trackers::close(self))
+    }
 }
 
 impl Running for Dht {

@@ -44,6 +44,9 @@ impl Executor<'_> {
         number: usize,
         batch: &mut Batch,
     ) -> Step<Outcome> {
+        if self.is_foreign(&op.path)? {
+            return Ok(Outcome::Touched);
+        }
         if let Some(found) = self.shows(&op.path, after)? {
             return Ok(Outcome::Done(Some(record_of(after, &found))));
         }

@@ -270,7 +270,7 @@ impl Executor<'_> {
 
     /// A move that did not come about: its file goes back to its old name, or to the archive. A
     /// staged file goes back to its name in staging.
-    fn give_back(&self, op: &Op) -> Step<()> {
+    pub(super) fn give_back(&self, op: &Op) -> Step<()> {
         let name = op_name(&op.path);
         let from = Place::Staged(name.clone());
         let to = match &op.source {

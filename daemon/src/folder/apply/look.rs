@@ -44,7 +44,10 @@ impl Executor<'_> {
         let Some(found) = self.look(path)? else { return Ok(Look::Gone) };
         let proven = !record.shown.content.is_directory() && record.stat == Some(found.stat);
         let kind = found.kind == kind_of(&record.shown.content);
-        if kind && (proven || self.holds(&place, &found, &record.shown, true).map_err(trouble)?) {
+        if kind
+            && (proven || self.holds(&place, &found, &record.shown, true).map_err(trouble)?)
+            && (proven || !self.is_foreign(path)?)
+        {
             return Ok(Look::Untouched(found));
         }
         Ok(Look::Touched)
@@ -54,7 +57,8 @@ impl Executor<'_> {
     pub(super) fn shows(&self, path: &RelPath, shown: &Shown) -> Step<Option<DiskStat>> {
         let Some(found) = self.look(path)? else { return Ok(None) };
         let place = Place::Folder(path.clone());
-        Ok(self.holds(&place, &found, shown, true).map_err(trouble)?.then_some(found))
+        let shows = self.holds(&place, &found, shown, true).map_err(trouble)? && !self.is_foreign(path)?;
+        Ok(shows.then_some(found))
     }
 
     /// Whether what is at a place has this kind and content (and metadata, if asked).

@@ -28,9 +28,10 @@
 //! and if that fails it stays in staging until the sweep.
 //!
 //! Reading order: this file, `look` (the question), `file` (create, replace, remove),
-//! `rename`, `directory`.
+//! `rename`, `directory`, `collision` (names that the disk does not tell apart).
 
 mod access;
+mod collision;
 mod directory;
 mod file;
 mod look;
@@ -159,6 +160,8 @@ struct Batch {
     modes: BTreeMap<RelPath, (usize, u16)>,
     /// Directories that were opened for us, and their modes.
     unlocked: BTreeMap<RelPath, u16>,
+    /// Names that the disk does not tell from others: nothing is put there, nor below.
+    refused: BTreeSet<RelPath>,
     /// Directories in which names have changed; `None` is the root.
     touched: BTreeSet<Option<RelPath>>,
     /// What went to the archive.
@@ -182,16 +185,19 @@ impl<'a> Executor<'a> {
         for (number, op) in ops.iter().enumerate() {
             let outcome = match early.remove(&number) {
                 Some(outcome) => *outcome,
+                None if self.is_led_astray(op, &batch) => Outcome::Waits(Why::ParentMissing),
                 None => {
                     self.lock(&op.path, &mut batch);
                     let done = self.with_access(op, &mut batch, |batch| self.carry_out(op, number, batch));
-                    done.unwrap_or_else(|outcome| *outcome)
+                    let outcome = done.unwrap_or_else(|outcome| *outcome);
+                    self.explain(op, outcome, &mut batch)
                 }
             };
             outcomes.push(outcome);
         }
         self.lock_all(&mut batch);
         self.set_directory_modes(ops, &batch, &mut outcomes);
+        self.take_back_respelled(ops, &mut outcomes);
         let sync = self.sync(&batch);
         Report { outcomes, resting: batch.resting, sync }
     }

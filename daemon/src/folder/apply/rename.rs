@@ -25,7 +25,9 @@ impl Executor<'_> {
         };
         let (from, to) = (Place::Folder(old.clone()), Place::Folder(op.path.clone()));
         match self.disk.rename_new(&from, &to) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Outcome::Touched),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(self.respell(op, batch)?.unwrap_or(Outcome::Touched));
+            }
             renamed => renamed.map_err(trouble)?,
         }
         batch.touch(&op.path);

@@ -13,6 +13,7 @@ use crate::disk::{Disk, Kind, Place, StagedName};
 use crate::folder::apply::{self, Executor};
 use crate::folder::archive::Archive;
 use crate::folder::hash::hash_open;
+use crate::folder::ignored::is_ignore_file;
 use crate::folder::kept::seconds_since_1970;
 use crate::folder::root;
 
@@ -53,23 +54,34 @@ impl Hands {
             return batch.into_iter().map(|op| (op.path, Outcome::Problem(message.clone()))).collect();
         }
         self.look_again(&report.resting);
+        if batch.iter().any(|op| is_ignore_file(&op.path)) {
+            self.obey_applied_rules(open);
+        }
         open.stage.placed(&contents);
         let outcomes = batch.into_iter().zip(report.outcomes);
-        outcomes.map(|(op, outcome)| (op.path, self.outcome(open, outcome))).collect()
+        outcomes.map(|(op, outcome)| self.outcome(open, op, outcome)).collect()
     }
 
     /// Turns the executor's words into the engine's.
-    fn outcome(&self, open: &Open, outcome: apply::Outcome) -> Outcome {
-        match outcome {
+    fn outcome(&self, open: &Open, op: apply::Op, outcome: apply::Outcome) -> (RelPath, Outcome) {
+        let outcome = match outcome {
             apply::Outcome::Done(record) => Outcome::Done(record),
             apply::Outcome::Touched => Outcome::Touched,
+            apply::Outcome::Waits(apply::Why::NotEmpty)
+                if op.after.is_none() && self.holds_only_ignored(open, &op.path) =>
+            {
+                Outcome::HoldsIgnored
+            }
             apply::Outcome::Waits(_) => Outcome::Waits,
             apply::Outcome::Problem { code, message } => {
                 tracing::debug!(code, message, "a path cannot be applied");
                 if code == "NO_SPACE" {
                     self.no_space(0);
                 }
-                Outcome::Problem(message)
+                match code {
+                    "COLLISION" => Outcome::Collision(message),
+                    _ => Outcome::Problem(message),
+                }
             }
             apply::Outcome::Displaced { staged, seen, placed } => {
                 match self.adopt(open, &staged, seen.kind) {
@@ -79,7 +91,8 @@ impl Hands {
                     }
                 }
             }
-        }
+        };
+        (op.path, outcome)
     }
 
     /// What a user had where something else was put: staged under the content that it holds.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use protocol::commit::Observation;
+use protocol::engine::Rules as _;
 use protocol::{Record, RelPath};
 
 use super::walk::is_missing;
 use super::{Gone, OTHER_FILE_SYSTEM, ScanError, Scanner, unreadable};
 use crate::disk::{Kind, Place};
+use crate::folder::spelling::Spelling;
 
 /// What contradicts itself is looked at again after this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -63,7 +65,12 @@ impl Scanner<'_, '_> {
         }
         let really = match self.cx.files.disk.stat(&Place::Folder(gone.path.clone())) {
             Ok(None) => true,
-            Ok(Some(found)) => gone.only_below && matches!(found.kind, Kind::File | Kind::Symlink),
+            Ok(Some(found)) if gone.only_below => matches!(found.kind, Kind::File | Kind::Symlink),
+            // The disk folds names, and a user has changed the spelling.
+            Ok(Some(found)) => {
+                let spelling = Spelling::new(self.cx.files.disk.as_ref());
+                spelling.foreign_part(&gone.path, &found).is_ok_and(|part| part.is_some())
+            }
             Err(error) => {
                 self.parts.unsynced(gone.path.clone(), unreadable(&error));
                 return false;

@@ -9,6 +9,7 @@
 //!   system, and asked again just before it is told;
 //! - what cannot be read, is of a kind that is not synced, or lies on another file system is a
 //!   problem of that path, and nothing recorded below it is gone;
+//! - a file that answers to a path, but is listed under another spelling, is not at that path;
 //! - deletions come last, after the root has been looked at again.
 //!
 //! Reading order: this page; `walk` (which paths), `compare` (one path), `gone`, `parts`, `unrest`.
@@ -33,6 +34,7 @@ use protocol::{NodeStore, Record, Records, RelPath, StoreError};
 
 use super::hash::{HashContext, Pool};
 use super::ignored::Ignored;
+use super::spelling::Spelling;
 use crate::disk::{DiskStat, Kind, Place};
 use parts::Parts;
 
@@ -105,6 +107,7 @@ pub fn scan(
             parts: Parts::new(cx, sink),
             root,
             gone: Vec::new(),
+            spelling: Spelling::new(cx.files.disk.as_ref()),
         };
         match what {
             Scan::Full => scanner.look_at_everything(),
@@ -140,6 +143,7 @@ struct Scanner<'a, 's> {
     parts: Parts<'s>,
     root: DiskStat,
     gone: Vec<Gone>,
+    spelling: Spelling<'s>,
 }
 
 impl Scanner<'_, '_> {

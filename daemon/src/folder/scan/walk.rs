@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
+use protocol::engine::Rules as _;
 use protocol::{Record, RelPath};
 
 use super::{OTHER_FILE_SYSTEM, ScanError, Scanner, unreadable};
@@ -90,6 +91,22 @@ impl Scanner<'_, '_> {
     fn look_at_path(&mut self, path: &RelPath, looked_at: &mut BTreeSet<RelPath>) -> Result<(), ScanError> {
         match self.cx.files.disk.stat(&Place::Folder(path.clone())) {
             Ok(Some(found)) => {
+                match self.spelling.foreign_part(path, &found) {
+                    Ok(None) => {}
+                    // By its own name it is looked at when that is noticed.
+                    Ok(Some(part)) => {
+                        let record = self.cx.records.record(&part)?;
+                        return self.vanished(part, record);
+                    }
+                    Err(error) if is_missing(&error) => {
+                        self.note_unstable(path.clone());
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.parts.unsynced(path.clone(), unreadable(&error));
+                        return Ok(());
+                    }
+                }
                 self.look_above(path, looked_at)?;
                 if !looked_at.insert(path.clone()) {
                     return Ok(());

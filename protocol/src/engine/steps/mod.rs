@@ -78,12 +78,17 @@ impl Step {
     /// Gives the window up, to be planned anew; answers its paths. Not while it is being applied.
     pub(super) fn drop_window(&mut self) -> Vec<RelPath> {
         let window = self.window.take();
-        let paths = window.map(|window| window.ops.into_iter().map(|op| op.path).chain(window.waiting));
-        paths.into_iter().flatten().collect()
+        let Some(window) = window else { return Vec::new() };
+        window.unplanned().chain(window.ops.iter().map(|op| &op.path)).cloned().collect()
     }
 
     pub(super) fn roots(&self) -> Option<[NodeId; 2]> {
         self.window.as_ref().map(|window| [window.roots.0, window.roots.1])
+    }
+
+    /// What there is to do is counted anew.
+    pub(super) fn count_again(&mut self) {
+        self.counted = None;
     }
 
     pub(super) fn retry_at(&self) -> Option<Duration> {
@@ -172,6 +177,9 @@ impl<S: FolderStore> Engine<S> {
             has_removals |= put.is_none();
             let content = put.or(removed.as_ref()).map(|entry| entry.content.clone());
             let Some(content) = content.filter(|content| !content.is_directory()) else { continue };
+            if self.rules.is_ignored(&path, false) {
+                continue;
+            }
             files += 1;
             match put {
                 Some(_) => bytes += content.size_bytes(),
@@ -180,6 +188,7 @@ impl<S: FolderStore> Engine<S> {
                 None => {}
             }
         }
+        gone.extend(self.deletions_put_off()?.into_iter().map(|(_, record)| record.shown.content));
         let gone = self.gone_for_good(gone)?;
         let known = self.state.totals.files + gone;
         // What was let through for an earlier state, and is not made yet, has been counted.

@@ -10,6 +10,7 @@ use crate::engine::{
 };
 use crate::entry::{Content, Entry};
 use crate::path::RelPath;
+use crate::plan::Why;
 use crate::record::Seen;
 use crate::version::Version;
 
@@ -86,12 +87,8 @@ impl<S: FolderStore> Engine<S> {
         let is_overtaken = window.roots.0 != self.state.entries;
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
         let mut edits = Vec::new();
-        for path in window.waiting {
-            let is_reported = |why: &Unapplied| matches!(why.reason, Reason::LocalChange | Reason::Unsynced);
-            if !self.unapplied.get(&path).is_some_and(is_reported) {
-                self.set_waiting(&mut changes, path);
-            }
-        }
+        let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));
+        let not_empty = self.note_unplanned(&mut changes, window.waiting.into_iter().chain(blocked));
         for path in window.settled {
             if self.unapplied.get(&path).is_some_and(|why| why.reason != Reason::LocalChange) {
                 self.set_unapplied(&mut changes, path, None);
@@ -121,6 +118,7 @@ impl<S: FolderStore> Engine<S> {
                 edits.push(edit);
             }
         }
+        self.judge_not_empty(&mut changes, not_empty);
         if !window.sources.is_empty() {
             let taken: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
             self.staging.take(&taken);
@@ -135,6 +133,7 @@ impl<S: FolderStore> Engine<S> {
             let paths: Vec<_> = changes.records.iter().map(|(path, _)| path.clone()).collect();
             self.leave_open(&mut changes, paths)?;
         }
+        self.retry_collisions(&changes);
         self.applied = self.tree(self.applied).edit(window.edits)?.root;
         changes.saved = Some(self.saved());
         let before = self.told;
@@ -148,6 +147,38 @@ impl<S: FolderStore> Engine<S> {
             self.forget(forgotten);
         }
         Ok(())
+    }
+
+    /// Why nothing could be planned for these. Answers the directories that are not empty, of which
+    /// it is too early to tell.
+    fn note_unplanned(
+        &mut self,
+        changes: &mut Changes,
+        unplanned: impl Iterator<Item = (RelPath, Why)>,
+    ) -> Vec<RelPath> {
+        let mut not_empty = Vec::new();
+        let is_reported = |why: &Unapplied| matches!(why.reason, Reason::LocalChange | Reason::Unsynced);
+        for (path, why) in unplanned {
+            match why {
+                Why::Ignored => self.set_unapplied(changes, path, Some(Self::not_wanted())),
+                _ if self.unapplied.get(&path).is_some_and(is_reported) => {}
+                Why::NotEmpty => not_empty.push(path),
+                _ => self.set_waiting(changes, path),
+            }
+        }
+        not_empty
+    }
+
+    /// Directories that shall go and are not empty, deepest first: what is below them tells why.
+    fn judge_not_empty(&mut self, changes: &mut Changes, mut directories: Vec<RelPath>) {
+        directories.sort_by(|a, b| b.cmp(a));
+        for path in directories {
+            if self.holds_only_ignored(&path) {
+                self.set_unapplied(changes, path, Some(Self::not_wanted()));
+            } else {
+                self.set_waiting(changes, path);
+            }
+        }
     }
 
     pub(super) fn set_waiting(&mut self, changes: &mut Changes, path: RelPath) {
@@ -191,6 +222,15 @@ impl<S: FolderStore> Engine<S> {
             }
             Outcome::Waits => {
                 self.get_stuck(changes, path);
+                None
+            }
+            Outcome::HoldsIgnored => {
+                self.set_unapplied(changes, path, Some(Self::not_wanted()));
+                None
+            }
+            Outcome::Collision(message) => {
+                // Only a name that goes can help: its bytes are not gathered again before.
+                self.set_unapplied(changes, path, Some(Unapplied { reason: Reason::Collision, message }));
                 None
             }
             Outcome::Problem(message) => {

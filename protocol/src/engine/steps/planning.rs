@@ -28,6 +28,11 @@ struct Differences {
 }
 impl<S: FolderStore> Engine<S> {
     fn differences(&mut self) -> Result<Differences, EngineError> {
+        // What arrives with new rules is judged by them.
+        let edits = self.edits_of_rules()?;
+        if !edits.is_empty() {
+            return Ok(Differences { edits, more: true, ..Differences::default() });
+        }
         let mut found = Differences::default();
         let removals_only = self.step.removals_only == Some(self.state.entries);
         for group in self.groups_of_differences() {
@@ -113,7 +118,9 @@ impl<S: FolderStore> Engine<S> {
             _ => None,
         };
         let awaited = wants.iter().filter_map(waits_for_scan).collect();
-        let view = View { entries: &new, records: &self.store, is_touched: &is_touched };
+        let is_ignored = |path: &RelPath, is_directory| self.rules.is_ignored(path, is_directory);
+        let view =
+            View { entries: &new, records: &self.store, is_touched: &is_touched, is_ignored: &is_ignored };
         let looked_at: Vec<_> = wants.keys().cloned().collect();
         let plan = plan::plan(&view, wants, &|_| false)?;
         let mut window = Window {
@@ -121,7 +128,8 @@ impl<S: FolderStore> Engine<S> {
             edits: found.edits,
             ops: Vec::new(),
             records: Vec::new(),
-            waiting: plan.waiting.into_iter().map(|(path, _)| path).chain(blocked).collect(),
+            waiting: plan.waiting,
+            blocked,
             settled: Vec::new(),
             revisited: std::mem::take(&mut self.revisit),
             sources: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::{Edits, Op, Source};
 use crate::entry::{Content, ContentId};
 use crate::path::RelPath;
-use crate::plan::{Change, Deed};
+use crate::plan::{Change, Deed, Why};
 use crate::record::Record;
 use crate::store::NodeId;
 
@@ -18,7 +18,9 @@ pub(super) struct Window {
     pub(super) ops: Vec<Op>,
     /// Records that change without the disk.
     pub(super) records: Vec<(RelPath, Option<Record>)>,
-    pub(super) waiting: Vec<RelPath>,
+    pub(super) waiting: Vec<(RelPath, Why)>,
+    /// Directories that wait for a reader's own changes.
+    pub(super) blocked: Vec<RelPath>,
     /// Paths that show what they should.
     pub(super) settled: Vec<RelPath>,
     /// Paths that it was planned for though no entries of theirs differ.
@@ -31,9 +33,14 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Paths for which nothing could be planned.
+    pub(super) fn unplanned(&self) -> impl Iterator<Item = &RelPath> {
+        self.waiting.iter().map(|(path, _)| path).chain(&self.blocked)
+    }
+
     /// Of the paths that were looked at, those for which nothing is to be done on the disk.
     pub(super) fn settle(&mut self, mut looked_at: Vec<RelPath>) {
-        let mut open: BTreeSet<_> = self.waiting.iter().chain(self.ops.iter().map(|op| &op.path)).collect();
+        let mut open: BTreeSet<_> = self.unplanned().chain(self.ops.iter().map(|op| &op.path)).collect();
         let sources = self.ops.iter().filter_map(|op| match &op.source {
             Source::Moved(from, _) => Some(from),
             _ => None,
@@ -74,7 +81,7 @@ impl Window {
             // What a path will show after a scan is not removed before: then it is a rename.
             let (kept, leaving): (Vec<_>, Vec<_>) =
                 leaving.into_iter().partition(|(id, _)| awaited.contains(id));
-            self.waiting.extend(kept.into_iter().map(|(_, change)| change.path));
+            self.waiting.extend(kept.into_iter().map(|(_, change)| (change.path, Why::Users)));
             let mut removals: Vec<_> = leaving.into_iter().map(|(_, change)| change).collect();
             removals.sort_by(|a, b| b.path.cmp(&a.path));
             let at = ops.iter().position(|op| op.after.is_none()).unwrap_or(ops.len());

@@ -7,6 +7,7 @@ use protocol::tree::Tree;
 use protocol::{Content, Entry, RelPath, Shown};
 
 use super::History;
+use crate::device::Device;
 use crate::world::World;
 
 /// What the specification shows of a device's state.
@@ -60,6 +61,25 @@ pub fn all_is_well(world: &World) {
 }
 
 impl History {
+    /// Whether something is wanted that no disk has any more: a user deleted it where it was ignored,
+    /// which is no commit.
+    pub(super) fn is_any_lost_by_users(&self) -> bool {
+        // What a reader has put elsewhere is not served.
+        let holds = |device: &Device, content: &Content| {
+            device.store.records().iter().any(|(path, record)| {
+                record.shown.content == *content
+                    && device.disk.get(path).is_some_and(|node| node.content == *content)
+            })
+        };
+        let is_lost = |content: &Content| {
+            !content.is_directory() && !self.world.devices.iter().any(|device| holds(device, content))
+        };
+        let want = contents(&wanted(&self.world, 0));
+        let lost: Vec<_> = want.values().filter(|content| is_lost(content)).collect();
+        assert!(lost.iter().all(|content| self.killed.contains(content)), "lost: {lost:?}");
+        !lost.is_empty()
+    }
+
     pub(super) fn check(&mut self) {
         all_but_readers(&self.world);
         for n in 0..self.world.devices.len() {

@@ -1,6 +1,7 @@
 //! Stories of one batch, on the real disk.
 
 mod access;
+mod folding;
 mod races;
 
 use std::fs;

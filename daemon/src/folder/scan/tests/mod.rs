@@ -1,5 +1,6 @@
 pub(crate) mod support;
 
+mod folding;
 mod trouble;
 
 use std::fs;
