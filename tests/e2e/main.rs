@@ -11,6 +11,7 @@ mod commands;
 mod conflicts;
 mod crashes;
 mod databases;
+mod exchange;
 mod finding;
 mod first_sync;
 mod getting;

@@ -74,7 +74,7 @@ impl Folders {
         }
         folders.follow_settings();
         tokio::spawn(super::following::forward(hints, Arc::downgrade(&folders)));
-        tokio::spawn(super::following::watch_network(Arc::downgrade(&folders)));
+        tokio::spawn(super::interfaces::follow(Arc::downgrade(&folders)));
         tokio::spawn(super::sweep::keep_small(Arc::downgrade(&folders)));
         Ok(folders)
     }

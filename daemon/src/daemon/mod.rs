@@ -8,6 +8,7 @@ mod finding;
 mod folders;
 mod following;
 mod get;
+mod interfaces;
 mod join;
 mod links;
 mod network;

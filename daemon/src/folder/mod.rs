@@ -3,12 +3,13 @@
 //! [`Folder`] is the handle that the rest of the daemon holds. Behind it a [`runner`] feeds the
 //! engine of the `protocol` crate, which decides everything; `hands` carry out what it says:
 //! [`scan`] and [`watch`] look, [`stage`] gathers bytes, [`apply`] changes the disk, [`archive`]
-//! keeps what was replaced, [`serve`] answers peers, `root` and [`marker`] know whether the root
+//! keeps what was replaced, [`serve`] answers peers, [`contacts`] knows where they may be, `root` and [`marker`] know whether the root
 //! is still the one that it was.
 
 pub mod apply;
 pub mod archive;
 pub mod archived;
+pub mod contacts;
 pub mod hands;
 pub mod hash;
 pub mod ignored;
@@ -127,8 +128,9 @@ impl Folder {
     /// Lets peers find and join the folder: called once its events can be delivered.
     pub fn go_online(&self) {
         let opening = opening_of(&self.secret, &self.kept);
+        self.exchange_peers(&self.settings.read());
         self.net.add_folder(self.secret.clone(), opening, Arc::clone(&self.hands) as Arc<dyn Serve>);
-        self.dial_pinned();
+        contacts::dial_known(&self.net, self.secret.folder_id(), &self.kept);
         self.dial_linked();
     }
 
@@ -217,24 +219,14 @@ impl Folder {
     pub fn set_settings(&self, settings: Settings) {
         let engine_settings = engine_settings(&settings);
         self.hands.set_settings(&settings);
+        self.exchange_peers(&settings);
         *self.settings.write() = settings;
         self.inputs.send(Input::Ask(Box::new(move |runner| runner.set_settings(engine_settings))));
-    }
-
-    /// Pins an address, or forgets it.
-    pub fn pin(&self, address: &str, pinned: bool) -> Result<(), store::DatabaseError> {
-        self.kept.0.pin(address, pinned)?;
-        self.dial_pinned();
-        Ok(())
     }
 
     /// What was pinned.
     pub fn pinned(&self) -> Vec<String> {
         self.kept.0.pinned().unwrap_or_default()
-    }
-
-    fn dial_pinned(&self) {
-        self.net.set_pinned(self.secret.folder_id(), self.pinned());
     }
 
     /// Pauses or resumes, also over restarts.

@@ -2,8 +2,10 @@
 //!
 //! A target is an address or a host name. What the user named (pinned, in a link) and the source of
 //! a beacon is dialled as it is, as often as the back-off allows. What others named is a *hint*:
-//! filtered, at most [`HINT_DIALS`] times per address in [`HINT_SPAN`] and [`HINT_RATE`] times a
-//! minute in all, so that nobody can make us knock at a stranger's door for long.
+//! filtered, at most [`HINT_DIALS`] times per IP in [`HINT_SPAN`] (per address, where a device has
+//! answered at another port) and [`HINT_RATE`] times a minute in all, so that nobody can make us knock at a stranger's door for long. Ways and namers
+//! take turns (`turns`), so that one that lies does not keep the others from being heard. Where a
+//! device was reached before is dialled beside both (`remembered`).
 //!
 //! A target whose device is connected, over whatever link, is left alone until it is not.
 
@@ -13,16 +15,21 @@ use std::time::Duration;
 
 use keystore::{DeviceId, FolderId};
 
-#[path = "dial_known.rs"]
+mod entry;
 mod known;
+mod remembered;
+mod turns;
 
+use self::entry::Entry;
 pub use self::known::KnownAddress;
 
-/// How often a hint's address is dialled within [`HINT_SPAN`].
+/// How often a hint's address, or its IP, is dialled within [`HINT_SPAN`].
 const HINT_DIALS: usize = 3;
 const HINT_SPAN: Duration = Duration::from_secs(600);
 /// How many hints are dialled within a minute, in all.
 const HINT_RATE: usize = 20;
+/// How many of them one way may use: the others are heard within the minute, however much it names.
+const HINT_RATE_OF_WAY: usize = 15;
 const MINUTE: Duration = Duration::from_secs(60);
 /// A beacon is believed this long; at rest they come every 30 s.
 const BEACON_LIFE: Duration = Duration::from_secs(120);
@@ -30,8 +37,14 @@ const BEACON_LIFE: Duration = Duration::from_secs(120);
 const HINT_LIFE: Duration = Duration::from_secs(1800);
 /// Dials under way at once.
 const MAX_IN_FLIGHT: usize = 16;
+/// How many of them may be hints: with a handshake's 10 s that is more than [`HINT_RATE`] asks for.
+const HINTS_IN_FLIGHT: usize = 6;
+/// How many of them may be addresses of former times, most of which may be dead.
+const REMEMBERED_IN_FLIGHT: usize = 8;
 /// Targets remembered; a flood of hints does not push out others.
 const MAX_TARGETS: usize = 2048;
+/// Hints remembered of one way, so that it does not push out the others.
+const MAX_HINTS_OF_WAY: usize = 512;
 /// Addresses whose device is remembered.
 const MAX_OWNERS: usize = 4096;
 /// After this long it is tried anew whether an address still belongs to the device it did.
@@ -46,6 +59,8 @@ pub enum FoundBy {
     Link,
     /// A beacon came from it.
     Lan,
+    /// A peer was reached there before.
+    Remembered,
     /// It has dialled us.
     Incoming,
     /// A tracker named it.
@@ -63,6 +78,7 @@ impl FoundBy {
             Self::Pinned => "pinned",
             Self::Link => "link",
             Self::Lan => "lan",
+            Self::Remembered => "remembered",
             Self::Incoming => "incoming",
             Self::Tracker => "tracker",
             Self::Dht => "dht",
@@ -76,7 +92,7 @@ impl FoundBy {
 
     fn life(self) -> Duration {
         match self {
-            Self::Pinned | Self::Link => Duration::MAX,
+            Self::Pinned | Self::Link | Self::Remembered => Duration::MAX,
             Self::Lan => BEACON_LIFE,
             _ => HINT_LIFE,
         }
@@ -137,19 +153,6 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    wanted: BTreeMap<(FolderId, FoundBy), Duration>,
-    due: Duration,
-    failures: u32,
-    in_flight: bool,
-    /// In flight, and a folder in common was proven.
-    is_linked: bool,
-    attempts: VecDeque<Duration>,
-    /// Of a name; an address's is in `owners`.
-    device: Option<DeviceId>,
-}
-
 /// All targets with what has become of them.
 pub(super) struct DialBook {
     backoff: Backoff,
@@ -157,7 +160,14 @@ pub(super) struct DialBook {
     owners: BTreeMap<SocketAddr, (DeviceId, Duration)>,
     connected: BTreeSet<DeviceId>,
     barred: BTreeMap<SocketAddr, Duration>,
-    hint_dials: VecDeque<Duration>,
+    /// Dials of hints in the last minute, with who had the turn.
+    hint_dials: VecDeque<(Duration, FoundBy, Option<IpAddr>)>,
+    /// Their IPs, for as long as they count.
+    hint_ips: VecDeque<(Duration, IpAddr)>,
+    /// Who had no room last.
+    refused: Option<turns::Refused>,
+    /// Remembered addresses that are dialled in vain, to be told.
+    unreached: VecDeque<(FolderId, SocketAddr)>,
     random: blake3::OutputReader,
 }
 
@@ -170,28 +180,32 @@ impl DialBook {
             connected: BTreeSet::new(),
             barred: BTreeMap::new(),
             hint_dials: VecDeque::new(),
+            hint_ips: VecDeque::new(),
+            refused: None,
+            unreached: VecDeque::new(),
             random: blake3::Hasher::new_keyed(seed).finalize_xof(),
         }
     }
 
     /// Adds a target for a folder, or hears of it again.
     pub(super) fn add(&mut self, folder: FolderId, target: Target, found_by: FoundBy, now: Duration) {
-        if self.entries.len() >= MAX_TARGETS && !self.entries.contains_key(&target) {
-            self.entries.retain(|_, entry| entry.in_flight || entry.found_by(now).is_some());
-            if self.entries.len() >= MAX_TARGETS && found_by.is_hint() {
-                return;
-            }
+        self.add_named(folder, target, found_by, None, now);
+    }
+
+    /// The same for what `namer` has named.
+    pub(super) fn add_named(
+        &mut self,
+        folder: FolderId,
+        target: Target,
+        found_by: FoundBy,
+        namer: Option<IpAddr>,
+        now: Duration,
+    ) {
+        if !self.entries.contains_key(&target) && !self.make_room(found_by, namer, now) {
+            return;
         }
-        let entry = self.entries.entry(target).or_insert_with(|| Entry {
-            wanted: BTreeMap::new(),
-            due: now,
-            failures: 0,
-            in_flight: false,
-            is_linked: false,
-            attempts: VecDeque::new(),
-            device: None,
-        });
-        entry.wanted.insert((folder, found_by), now);
+        let entry = self.entries.entry(target).or_insert_with(|| Entry::new(found_by, now));
+        entry.hear(folder, found_by, namer, now);
     }
 
     /// Forgets a folder's targets that were found this way, or all of them.
@@ -199,31 +213,27 @@ impl DialBook {
         for entry in self.entries.values_mut() {
             entry.wanted.retain(|(f, by), _| *f != folder || found_by.is_some_and(|found| *by != found));
         }
-        // What is in flight stays until its dial ends.
-        self.entries.retain(|_, entry| entry.in_flight || !entry.wanted.is_empty());
+        self.drop_unwanted();
     }
 
     /// The next target to dial now, which is then in flight until [`Self::handle_ended`].
     pub(super) fn poll(&mut self, now: Duration) -> Option<(Target, FoundBy)> {
         self.expire(now);
-        if self.entries.values().filter(|entry| entry.in_flight && !entry.is_linked).count() >= MAX_IN_FLIGHT
-        {
-            return None;
-        }
-        let hints_allowed = self.hint_dials.len() < HINT_RATE;
-        let (target, found_by) = self
+        let limits = self.limits();
+        let ((_, found_by, namer), target) = self
             .entries
             .iter()
             .filter(|(target, entry)| entry.due <= now && self.is_idle(target, entry, now))
-            .filter_map(|(target, entry)| Some((target, entry.found_by(now)?)))
-            .filter(|(target, by)| !by.is_hint() || (hints_allowed && self.entries[*target].has_tries()))
-            .min_by_key(|(target, by)| (*by, self.entries[*target].due))
-            .map(|(target, by)| (target.clone(), by))?;
+            .filter_map(|(target, entry)| Some((self.turn(target, entry, &limits, now)?, entry.due, target)))
+            .min_by_key(|((turn, ..), due, _)| (*turn, *due))
+            .map(|(turn, _, target)| (turn, target.clone()))?;
         if found_by.is_hint() {
-            self.hint_dials.push_back(now);
+            self.hint_dials.push_back((now, found_by, namer));
+            self.hint_ips.extend(target.ip().map(|ip| (now, ip)));
         }
         if let Some(entry) = self.entries.get_mut(&target) {
             entry.in_flight = true;
+            entry.dialed_as = found_by;
             entry.attempts.push_back(now);
         }
         Some((target, found_by))
@@ -245,14 +255,19 @@ impl DialBook {
     pub(super) fn handle_ended(&mut self, target: &Target, proven: bool, now: Duration) {
         let mut random = [0; 1];
         self.random.fill(&mut random);
+        let is_online = !self.connected.is_empty();
         let Some(entry) = self.entries.get_mut(target) else { return };
         (entry.in_flight, entry.is_linked) = (false, false);
         entry.failures = if proven { 1 } else { entry.failures.saturating_add(1) };
         let doubled = self.backoff.first.saturating_mul(1 << (entry.failures - 1).min(16));
-        let pause = doubled.min(self.backoff.most);
+        let pause = doubled.min(entry.longest_pause(&self.backoff, now));
         // Between three quarters and the whole, so that two devices do not keep in step.
         entry.due = now + pause - pause / 4 * u32::from(random[0]) / 255;
-        self.entries.retain(|_, entry| entry.in_flight || !entry.wanted.is_empty());
+        if let Target::Address(address) = target {
+            let given_up = entry.count_vain(proven, is_online);
+            self.unreached.extend(given_up.into_iter().map(|folder| (folder, *address)));
+        }
+        self.drop_unwanted();
     }
 
     /// It is now known which device answers at a target, or at the address of one that dialled us.
@@ -281,11 +296,7 @@ impl DialBook {
         self.connected.remove(&id);
         let soon = now + self.backoff.first / 2;
         for (target, entry) in &mut self.entries {
-            let owner = match target {
-                Target::Address(address) => self.owners.get(address).map(|(id, _)| *id),
-                Target::Name(_) => entry.device,
-            };
-            if owner == Some(id) && !entry.in_flight {
+            if owner(&self.owners, target, entry, now) == Some(id) && !entry.in_flight {
                 entry.due = soon;
             }
         }
@@ -302,19 +313,25 @@ impl DialBook {
         self.barred.get(&address).is_some_and(|until| now < *until)
     }
 
+    /// The network has changed: everything is dialled at once, within the limits for hints.
+    pub(super) fn handle_network_changed(&mut self, now: Duration) {
+        for entry in self.entries.values_mut().filter(|entry| !entry.in_flight) {
+            (entry.failures, entry.due) = (0, now);
+        }
+    }
+
     fn is_idle(&self, target: &Target, entry: &Entry, now: Duration) -> bool {
-        let (owner, is_barred) = match target {
-            Target::Address(address) => {
-                (self.owners.get(address).map(|(id, _)| *id), self.is_barred(*address, now))
-            }
-            Target::Name(_) => (entry.device, false),
-        };
+        let owner = owner(&self.owners, target, entry, now);
+        let is_barred = matches!(target, Target::Address(address) if self.is_barred(*address, now));
         !entry.in_flight && !is_barred && owner.is_none_or(|id| !self.connected.contains(&id))
     }
 
     fn expire(&mut self, now: Duration) {
-        while self.hint_dials.front().is_some_and(|at| *at + MINUTE <= now) {
+        while self.hint_dials.front().is_some_and(|(at, ..)| *at + MINUTE <= now) {
             self.hint_dials.pop_front();
+        }
+        while self.hint_ips.front().is_some_and(|(at, _)| *at + HINT_SPAN <= now) {
+            self.hint_ips.pop_front();
         }
         for entry in self.entries.values_mut() {
             while entry.attempts.front().is_some_and(|at| *at + HINT_SPAN <= now) {
@@ -327,18 +344,29 @@ impl DialBook {
             entry.in_flight || !entry.attempts.is_empty() || entry.found_by(now).is_some()
         });
     }
+
+    /// What is in flight stays until its dial ends; what was dialled, as long as that counts.
+    fn drop_unwanted(&mut self) {
+        let is_kept =
+            |entry: &Entry| entry.in_flight || !entry.wanted.is_empty() || !entry.attempts.is_empty();
+        self.entries.retain(|_, entry| is_kept(entry));
+    }
 }
 
-impl Entry {
-    /// The most trusted way that this was found and that is still believed.
-    fn found_by(&self, now: Duration) -> Option<FoundBy> {
-        let believed = |(by, heard): (FoundBy, Duration)| now < heard.saturating_add(by.life());
-        let mut ways = self.wanted.iter().map(|((_, by), heard)| (*by, *heard));
-        ways.by_ref().filter(|way| believed(*way)).map(|(by, _)| by).min()
-    }
-
-    fn has_tries(&self) -> bool {
-        self.attempts.len() < HINT_DIALS
+/// The device that is believed to answer at a target.
+fn owner(
+    owners: &BTreeMap<SocketAddr, (DeviceId, Duration)>,
+    target: &Target,
+    entry: &Entry,
+    now: Duration,
+) -> Option<DeviceId> {
+    match target {
+        Target::Address(address) => match owners.get(address) {
+            Some((id, _)) => Some(*id),
+            // Whoever names it as well may know of another device there.
+            None => entry.device.filter(|_| entry.is_only_remembered(now)),
+        },
+        Target::Name(_) => entry.device,
     }
 }
 

@@ -2,23 +2,31 @@
 
 use super::*;
 
-const FOLDER: FolderId = FolderId([1; 16]);
-const BOB: DeviceId = DeviceId([2; 32]);
+impl DialBook {
+    /// What was found this way, for tests of whoever finds.
+    pub(in crate::net) fn targets_found_by(&self, by: FoundBy) -> Vec<Target> {
+        let found = self.entries.iter().filter(|(_, entry)| entry.wanted.keys().any(|(_, way)| *way == by));
+        found.map(|(target, _)| target.clone()).collect()
+    }
+}
 
-const fn at(seconds: u64) -> Duration {
+pub(super) const FOLDER: FolderId = FolderId([1; 16]);
+pub(super) const BOB: DeviceId = DeviceId([2; 32]);
+
+pub(super) const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn address(n: u8) -> SocketAddr {
+pub(super) fn address(n: u8) -> SocketAddr {
     SocketAddr::from(([198, 51, 100, n], 4455))
 }
 
-fn book() -> DialBook {
+pub(super) fn book() -> DialBook {
     DialBook::new(Backoff::default(), &[7; 32])
 }
 
 /// Lets every dial fail at once; the seconds at which there was one.
-fn dials(book: &mut DialBook, seconds: std::ops::Range<u64>) -> Vec<u64> {
+pub(super) fn dials(book: &mut DialBook, seconds: std::ops::Range<u64>) -> Vec<u64> {
     let mut times = Vec::new();
     for second in seconds {
         while let Some((target, _)) = book.poll(at(second)) {
@@ -56,6 +64,7 @@ fn of_many_hints_twenty_are_dialled_a_minute_and_a_pinned_peer_does_not_wait_for
     let mut book = book();
     for n in 0..100 {
         book.add(FOLDER, Target::Address(address(n)), FoundBy::Dht, at(0));
+        book.add(FOLDER, Target::Address(address(n + 100)), FoundBy::Tracker, at(0));
     }
     assert_eq!(dials(&mut book, 0..60).len(), 20);
     book.add(FOLDER, Target::Address(address(200)), FoundBy::Pinned, at(59));
@@ -123,7 +132,7 @@ fn a_flood_of_hints_is_bounded_and_leaves_room_for_what_the_user_names() {
         let address = SocketAddr::from(((0x0800_0000 + n).to_be_bytes(), 4455));
         book.add(FOLDER, Target::Address(address), FoundBy::Exchange, at(0));
     }
-    assert_eq!(book.entries.len(), MAX_TARGETS);
+    assert_eq!(book.entries.len(), MAX_HINTS_OF_WAY);
     book.add(FOLDER, Target::Address(address(1)), FoundBy::Pinned, at(0));
     assert_eq!(book.poll(at(0)), Some((Target::Address(address(1)), FoundBy::Pinned)));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::NetEvent;
 use super::dial::{FoundBy, Target};
 use super::hub::Hub;
 use super::link::{self, HANDSHAKE_WITHIN, Origin};
@@ -50,6 +51,10 @@ async fn attempt(hub: Arc<Hub>, target: Target, found_by: FoundBy) {
     }
     hub.book.lock().handle_ended(&target, proven, hub.now());
     hub.book_changed.notify_one();
+    let poll = || hub.book.lock().poll_unreached();
+    while let Some((folder, address)) = poll() {
+        let _ = hub.events.send(NetEvent::Unreached { folder, address }).await;
+    }
 }
 
 async fn resolve(target: &Target) -> Vec<SocketAddr> {

@@ -4,7 +4,7 @@
 //! before, so the order in which the folders hear them is the order in which they happened.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::dial::{DialBook, FoundBy, Target};
 use super::endpoint::Endpoints;
+use super::exchange::Exchange;
 use super::gate::Gate;
 use super::link::{Command, Link, Reason};
 use super::members::{LinkId, Members};
@@ -37,6 +38,9 @@ pub(super) struct Hub {
     pub(super) book: Mutex<DialBook>,
     /// Something in the book has changed: look again what is due.
     pub(super) book_changed: Notify,
+    pub(super) exchange: Mutex<Exchange>,
+    /// Somebody has joined or left a folder.
+    pub(super) memberships_changed: Arc<Notify>,
     pub(super) serve_slots: Arc<Semaphore>,
     pub(super) events: mpsc::Sender<NetEvent>,
     state: Mutex<State>,
@@ -88,6 +92,8 @@ impl Hub {
             gate: Gate::default(),
             book: Mutex::new(DialBook::new(config.backoff, &book_seed)),
             book_changed: Notify::new(),
+            exchange: Mutex::default(),
+            memberships_changed: Arc::default(),
             serve_slots: Arc::new(Semaphore::new(SERVE_SLOTS)),
             events,
             state: Mutex::default(),
@@ -120,6 +126,7 @@ impl Hub {
             endpoint.close(VarInt::from_u32(Reason::ShuttingDown as u32), b"shutting down");
         }
         self.book_changed.notify_one();
+        self.memberships_changed.notify_one();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -162,10 +169,17 @@ impl Hub {
         }
         drop(state);
         self.book.lock().remove(folder, None);
+        self.exchange.lock().forget(folder, None);
     }
 
     pub(super) fn add_target(&self, folder: FolderId, target: Target, found_by: FoundBy) {
         self.book.lock().add(folder, target, found_by, self.now());
+        self.book_changed.notify_one();
+    }
+
+    /// Adds what somebody has named, and may be dialled.
+    pub(super) fn add_hint(&self, folder: FolderId, target: Target, found_by: FoundBy, namer: IpAddr) {
+        self.book.lock().add_named(folder, target, found_by, Some(namer), self.now());
         self.book_changed.notify_one();
     }
 
@@ -189,6 +203,17 @@ impl Hub {
 
     // --- links
 
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        self.state.lock().links.values().cloned().collect()
+    }
+
+    /// Every device in every folder by each of its links, with whether it is this one that speaks.
+    pub(super) fn memberships(&self) -> Vec<(Peer, bool)> {
+        let state = self.state.lock();
+        let speaks = |peer: &Peer| state.members.speaks(peer.info().device_id, peer.folder(), peer.link().id);
+        state.peers.values().map(|peer| (peer.clone(), speaks(peer))).collect()
+    }
+
     /// Registers a link and gives the folders to offer on it. Under one lock, so that a folder
     /// added meanwhile is either among them or comes as a command.
     pub(super) fn handle_link(&self, link: &Arc<Link>) -> Vec<(FolderSecret, Option<Opening>)> {
@@ -211,6 +236,7 @@ impl Hub {
         let Ok(mut permits) = self.events.reserve_many(2).await else { return Standing::Speak };
         let mut state = self.state.lock();
         state.peers.insert((link.id, folder), peer.clone());
+        self.memberships_changed.notify_one();
         let speaker = state.members.join(device, folder, link.id);
         let mut send = |event| {
             if let Some(permit) = permits.next() {
@@ -242,6 +268,7 @@ impl Hub {
         let permits = self.events.reserve_many(2).await;
         let mut state = self.state.lock();
         state.peers.remove(&(link, folder));
+        self.memberships_changed.notify_one();
         let departure = state.members.leave(device, folder, link);
         let Ok(mut permits) = permits else { return };
         if departure.was_speaker {

@@ -112,7 +112,7 @@ impl Link {
 
     /// Whether the other side still answers: something that it must acknowledge is sent, and any
     /// packet back will do.
-    async fn is_alive(&self) -> bool {
+    pub(super) async fn is_alive(&self) -> bool {
         let before = self.connection.stats().udp_rx.datagrams;
         if self.connection.send_datagram(Bytes::from_static(&[0])).is_err() {
             return false;
@@ -270,6 +270,9 @@ impl Driver {
                 Output::Opening { folder, opening } => {
                     self.hub.handle_opening(folder, &opening);
                     self.emit(NetEvent::Opening { folder, opening }).await?;
+                }
+                Output::Message { folder, message: Message::Peers { addresses } } => {
+                    self.hub.handle_addresses(&self.link, folder, &addresses);
                 }
                 Output::Message { folder, message } => {
                     if let Some(peer) = self.device {

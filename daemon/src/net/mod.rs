@@ -9,7 +9,8 @@
 //!
 //! Reading order: `endpoint`, `tls` and `transport` make connections; `link` drives the session of
 //! one; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
-//! hands; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
+//! hands; `exchange` tells peers of each other and says what was reached, `roaming` follows changes
+//! of the network; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
 //!
 //! When messages are lost with a link, the folder hears [`NetEvent::Left`] and then
 //! [`NetEvent::Joined`], never a gap in between: after each `Joined`, both sides start anew.
@@ -18,11 +19,13 @@ mod dial;
 mod dialer;
 mod door;
 mod endpoint;
+mod exchange;
 mod gate;
 mod hub;
 mod link;
 mod members;
 mod peer;
+mod roaming;
 mod serve;
 mod tls;
 mod transport;
@@ -112,6 +115,23 @@ pub enum NetEvent {
         /// What convinces a reader.
         opening: Opening,
     },
+    /// A device of a folder was reached at an address that will mean the same after a restart: to be
+    /// remembered. It comes again while that stays true, a few times a day.
+    Reached {
+        /// The folder.
+        folder: FolderId,
+        /// The device, proved.
+        device: DeviceId,
+        /// Where it was dialled, or where it dials from.
+        address: SocketAddr,
+    },
+    /// An address that was remembered has been dialled in vain for hours, while others were reached.
+    Unreached {
+        /// The folder.
+        folder: FolderId,
+        /// Where nobody answers.
+        address: SocketAddr,
+    },
     /// Another process uses our device key: a copied home. Its link was refused.
     DuplicateDevice {
         /// Where it is.
@@ -145,6 +165,7 @@ impl Net {
             tokio::spawn(door::accept_links(Arc::clone(&hub), endpoint.clone()));
         }
         tokio::spawn(dialer::run(Arc::downgrade(&hub)));
+        tokio::spawn(exchange::run(Arc::downgrade(&hub)));
         Ok((Self { hub }, events))
     }
 
@@ -195,7 +216,7 @@ impl Net {
     /// for hints.
     pub fn hint(&self, folder: FolderId, address: SocketAddr, found_by: FoundBy, namer: IpAddr) {
         if dial::is_dialable(address, namer) {
-            self.hub.add_target(folder, Target::Address(address), found_by);
+            self.hub.add_hint(folder, Target::Address(address), found_by, namer);
         }
     }
 

@@ -284,3 +284,38 @@ async fn both_families_share_a_port_and_an_address_is_shown_as_what_it_is() {
     assert_eq!(bob.joined().await.info().address, alice.address());
     assert!(bob.net.socket_buffers()[0].receive > 0);
 }
+
+/// Addresses of others are for the network to judge; no folder hears of them.
+#[tokio::test]
+async fn what_a_peer_names_becomes_hints_as_far_as_it_may_and_goes_no_further() {
+    let (mut alice, _, _bob, of_alice) = pair().await;
+    // None of them can be reached from a socket on loopback, so no packet goes out.
+    let named = ["10.255.0.1:4455", "9.9.9.9:53", "127.0.0.1:4455", "host.example:4455"];
+    of_alice.send(Message::Peers { addresses: named.map(str::to_owned).to_vec() }).unwrap();
+    of_alice.send(gone(1)).unwrap();
+    assert_eq!(alice.message().await, gone(1));
+    let hints = alice.net.hub.book.lock().targets_found_by(FoundBy::Exchange);
+    assert_eq!(hints, [Target::Address("10.255.0.1:4455".parse().unwrap())]);
+}
+
+#[tokio::test]
+async fn a_folder_without_peer_exchange_believes_nobody() {
+    let (mut alice, _, _bob, of_alice) = pair().await;
+    alice.net.set_peer_exchange(folder(), false);
+    of_alice.send(Message::Peers { addresses: vec!["10.255.0.1:4455".to_owned()] }).unwrap();
+    of_alice.send(gone(1)).unwrap();
+    assert_eq!(alice.message().await, gone(1));
+    assert_eq!(alice.net.hub.book.lock().targets_found_by(FoundBy::Exchange), []);
+}
+
+#[tokio::test]
+async fn a_change_of_the_network_leaves_a_link_alone_that_still_answers() {
+    let (mut alice, of_bob, mut bob, _) = pair().await;
+    for device in [&alice, &bob] {
+        device.net.network_changed();
+    }
+    alice.nothing().await;
+    bob.nothing().await;
+    of_bob.send(gone(1)).unwrap();
+    assert_eq!(bob.message().await, gone(1));
+}

@@ -184,37 +184,6 @@ impl FolderStore {
             Ok(transaction.prepare_cached(sql)?.execute(params![self.number, address])? > 0)
         })
     }
-
-    /// Up to `limit` addresses at which peers were reached, the latest first.
-    pub fn known_addresses(&self, limit: u32) -> Result<Vec<String>> {
-        self.shared.connections.read(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT address FROM addresses WHERE folder = ?1 ORDER BY reached_at DESC, address LIMIT ?2",
-            )?;
-            let addresses = select.query_map(params![self.number, limit], |row| row.get(0))?;
-            Ok(addresses.collect::<rusqlite::Result<_>>()?)
-        })
-    }
-
-    /// Notes that a peer was reached at an address (`now` in seconds since 1970), and keeps the
-    /// latest `keep` addresses.
-    pub fn note_address(&self, address: &str, now: i64, keep: u32) -> Result<()> {
-        self.shared.connections.write(Durability::Process, |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO addresses (folder, address, reached_at) VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![self.number, address, now])?;
-            transaction
-                .prepare_cached(
-                    "DELETE FROM addresses WHERE folder = ?1 AND address IN
-                     (SELECT address FROM addresses WHERE folder = ?1
-                      ORDER BY reached_at DESC, address LIMIT -1 OFFSET ?2)",
-                )?
-                .execute(params![self.number, keep])?;
-            Ok(())
-        })
-    }
 }
 
 fn read_facts(row: &Row<'_>) -> rusqlite::Result<FolderFacts> {

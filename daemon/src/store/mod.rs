@@ -12,8 +12,10 @@
 //! by whoever owns the home, not here.
 //!
 //! Reading order: `schema` has the tables, [`changes`] what one transaction of a folder may
-//! change, `records` and `walk` the reading of records, `nodes` and [`sweep`] the nodes.
+//! change, `records` and `walk` the reading of records, `nodes` and [`sweep`] the nodes, `addresses`
+//! where peers were reached.
 
+mod addresses;
 mod cache;
 pub mod changes;
 mod codec;
@@ -39,6 +41,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
+pub use addresses::KnownAddress;
 pub use changes::{Changes, Displaced, KeptHead, Pending, SavedState};
 pub use connections::Durability;
 pub use error::{DatabaseError, is_damaged};

@@ -11,7 +11,7 @@ use super::error::{DatabaseError, Result};
 const APPLICATION_ID: i64 = 0x7379_6e63;
 
 /// What leads from version n to n + 1. Released migrations never change; append.
-const MIGRATIONS: &[&str] = &[FIRST, LINKED];
+const MIGRATIONS: &[&str] = &[FIRST, WHOSE_ADDRESS, LINKED];
 
 /// Version 1.
 ///
@@ -79,7 +79,20 @@ CREATE TABLE addresses (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Version 2: what links have said of where peers are.
+/// Version 2.
+///
+/// An address is kept with the device that was reached there, so that there are a few of each device
+/// and a device that is connected is not dialled at another. Nobody has written the table before.
+const WHOSE_ADDRESS: &str = "
+DROP TABLE addresses;
+CREATE TABLE addresses (
+    folder INTEGER NOT NULL, address TEXT NOT NULL,
+    device BLOB NOT NULL, reached_at INTEGER NOT NULL, vain INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (folder, address)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Version 3: what links have said of where peers are.
 const LINKED: &str = "
 CREATE TABLE linked (
     folder INTEGER NOT NULL, place INTEGER NOT NULL, address TEXT NOT NULL,
@@ -118,4 +131,31 @@ pub(super) fn migrate(connection: &mut Connection, found: i64) -> Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file as a program wrote it that knew the first migrations only, brought up to date.
+    fn migrated_from(version: usize) -> Vec<String> {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        for migration in &MIGRATIONS[..version] {
+            connection.execute_batch(migration).expect("as it was");
+        }
+        migrate(&mut connection, version as i64).expect("migrates");
+        let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+        assert_eq!(found.expect("reads"), known_version());
+        let mut tables =
+            connection.prepare("SELECT coalesce(sql, '') FROM sqlite_schema ORDER BY name").expect("reads");
+        let tables = tables.query_map([], |row| row.get(0)).expect("reads");
+        tables.collect::<rusqlite::Result<_>>().expect("reads")
+    }
+
+    #[test]
+    fn a_file_of_any_earlier_version_gets_the_tables_of_a_new_one() {
+        for version in 1..MIGRATIONS.len() {
+            assert_eq!(migrated_from(version), migrated_from(0), "from version {version}");
+        }
+    }
 }

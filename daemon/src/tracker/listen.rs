@@ -55,7 +55,9 @@ fn leaves_ipv4(address: SocketAddr, all: &[SocketAddr]) -> bool {
 
 fn is_without_ipv6(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn bind(address: SocketAddr, only_v6: bool, threads: usize) -> io::Result<Listening> {

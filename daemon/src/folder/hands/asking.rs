@@ -8,6 +8,7 @@ use protocol::message::ChunkWanted;
 use protocol::{NodeId, NodeStore};
 
 use super::Hands;
+use crate::folder::contacts;
 use crate::folder::runner::Input;
 use crate::net::{ChunkAnswer, Peer, Serve};
 
@@ -58,7 +59,7 @@ impl Hands {
         self.net.remove_folder(self.secret.folder_id());
         let opening = crate::folder::opening_of(&self.secret, &self.kept);
         self.net.add_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
-        self.net.set_pinned(self.secret.folder_id(), self.kept.0.pinned().unwrap_or_default());
+        contacts::dial_known(&self.net, self.secret.folder_id(), &self.kept);
     }
 }
 

@@ -27,7 +27,8 @@ fn a_database_of_a_later_release_is_refused_untouched() {
     let before = std::fs::read(home.path()).expect("reads");
 
     let error = Store::open(&home.path()).expect_err("is refused");
-    assert!(matches!(error, DatabaseError::TooNew { found: 1_000, known: 2 }), "{error}");
+    let known = crate::store::known_version();
+    assert!(matches!(error, DatabaseError::TooNew { found: 1_000, known: k } if k == known), "{error}");
     assert_eq!(std::fs::read(home.path()).expect("reads"), before);
 }
 
@@ -109,7 +110,7 @@ fn readers_see_whole_commits_while_others_write() {
 }
 
 #[test]
-fn facts_and_addresses_are_there_after_reopening() {
+fn facts_and_pinned_addresses_are_there_after_reopening() {
     let home = Home::new();
     let facts = FolderFacts {
         marker: Some(Marker { root_id: [1; 16], device: u64::MAX, inode: 3 }),
@@ -125,16 +126,12 @@ fn facts_and_addresses_are_there_after_reopening() {
     home.folder().save_facts(&facts).expect("saves");
     assert!(home.folder().pin("[::1]:5", true).expect("saves"));
     assert!(!home.folder().pin("[::1]:5", true).expect("saves"));
-    for n in 0..5 {
-        home.folder().note_address(&format!("10.0.0.{n}:1"), n, 2).expect("saves");
-    }
     home.folder().set_linked(&["old:1".into()]).expect("saves");
     home.folder().set_linked(&["b:1".into(), "a:1".into()]).expect("saves");
     let folder = home.folder();
     assert_eq!(folder.linked().expect("reads"), ["b:1", "a:1"]);
     assert_eq!(folder.facts().expect("reads"), facts);
     assert_eq!(folder.pinned().expect("reads"), ["[::1]:5"]);
-    assert_eq!(folder.known_addresses(9).expect("reads"), ["10.0.0.4:1", "10.0.0.3:1"]);
 }
 
 #[test]

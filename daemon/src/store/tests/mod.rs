@@ -1,5 +1,6 @@
 //! The store against models, crashes of a kind, and other people's files.
 
+mod addresses;
 mod file;
 mod model;
 mod nodes;

@@ -59,7 +59,8 @@ impl Swarms {
             let (v6, rest) = rest.split_at_checked((v6 as usize).checked_mul(20)?)?;
             let peers = v4.as_chunks::<8>().0.iter().filter_map(|peer| import(peer, 6));
             let peers = peers.chain(v6.as_chunks::<20>().0.iter().filter_map(|peer| import(peer, 18)));
-            for (address, stamp) in peers.filter(|(_, stamp)| aged.age(*stamp) < self.limits.forget_minutes()) {
+            for (address, stamp) in peers.filter(|(_, stamp)| aged.age(*stamp) < self.limits.forget_minutes())
+            {
                 let stamp = stamp.at(aged.now.minus(aged.age(stamp)));
                 taken += usize::from(self.remember(info_hash, address, stamp, completed));
             }
@@ -100,7 +101,8 @@ fn export<const N: usize>(peer: &Entry<N>, out: &mut Vec<u8>) {
 /// A peer of a record; none with port 0, which no announce can have brought.
 fn import(peer: &[u8], address_bytes: usize) -> Option<(SocketAddr, Stamp)> {
     let (address, stamp) = peer.split_at_checked(address_bytes)?;
-    let address = peers_v4(address).next().filter(|_| address_bytes == 6).or_else(|| peers_v6(address).next());
+    let address =
+        peers_v4(address).next().filter(|_| address_bytes == 6).or_else(|| peers_v6(address).next());
     let stamp = Stamp::from_bits(u16::from_le_bytes(stamp.try_into().ok()?));
     address.filter(|address| address.port() != 0).map(|address| (address, stamp))
 }

@@ -44,9 +44,7 @@ impl<const N: usize, const FEW: usize> Peers<N, FEW> {
     /// How many have everything.
     pub(super) fn seeds(&self) -> u32 {
         match self {
-            Self::Few { .. } => {
-                self.entries().iter().map(|entry| u32::from(entry.stamp.is_seed())).sum()
-            }
+            Self::Few { .. } => self.entries().iter().map(|entry| u32::from(entry.stamp.is_seed())).sum(),
             Self::Many(many) => many.seeds,
         }
     }

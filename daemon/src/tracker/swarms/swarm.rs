@@ -58,7 +58,12 @@ impl Swarm {
     }
 
     /// Takes out all whom `is_dead` says, and tells `gone` of each.
-    pub(super) fn sweep(&mut self, mixer: &Mixer, is_dead: &impl Fn(Stamped) -> bool, gone: &mut impl FnMut(Compact)) {
+    pub(super) fn sweep(
+        &mut self,
+        mixer: &Mixer,
+        is_dead: &impl Fn(Stamped) -> bool,
+        gone: &mut impl FnMut(Compact),
+    ) {
         sweep(&mut self.v4, mixer, is_dead, &mut |address| gone(Compact::V4(address)));
         sweep(&mut self.v6, mixer, is_dead, &mut |address| gone(Compact::V6(address)));
     }

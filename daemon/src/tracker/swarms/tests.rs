@@ -26,7 +26,11 @@ impl Tracker {
         Tick::of_minute(self.minute)
     }
 
-    fn tell(&mut self, from: &str, change: impl FnOnce(&mut Announce)) -> Result<(Totals, Vec<SocketAddr>), Refusal> {
+    fn tell(
+        &mut self,
+        from: &str,
+        change: impl FnOnce(&mut Announce),
+    ) -> Result<(Totals, Vec<SocketAddr>), Refusal> {
         let address: SocketAddr = from.parse().unwrap();
         let mut announce = announce(1);
         announce.port = address.port();
@@ -195,13 +199,21 @@ fn random_histories_end_as_a_plain_map_says() {
             announce.left = u64::from(!is_seed);
             announce.event = if stops { Event::Stopped } else { Event::None };
         });
-        if stops { model.remove(&(swarm, address)) } else { model.insert((swarm, address), is_seed) };
+        if stops {
+            model.remove(&(swarm, address))
+        } else {
+            model.insert((swarm, address), is_seed)
+        };
         let (counts, named) = told.unwrap();
         let of_swarm: Vec<_> = model.iter().filter(|((other, _), _)| *other == swarm).collect();
         let seeds = of_swarm.iter().filter(|(_, is_seed)| **is_seed).count();
-        assert_eq!((counts.seeders as usize, (counts.seeders + counts.leechers) as usize), (seeds, of_swarm.len()));
+        assert_eq!(
+            (counts.seeders as usize, (counts.seeders + counts.leechers) as usize),
+            (seeds, of_swarm.len())
+        );
         if !stops {
-            let mut others: Vec<_> = of_swarm.iter().map(|((_, peer), _)| *peer).filter(|peer| *peer != address).collect();
+            let mut others: Vec<_> =
+                of_swarm.iter().map(|((_, peer), _)| *peer).filter(|peer| *peer != address).collect();
             others.sort_unstable();
             assert_eq!(named, others);
         }

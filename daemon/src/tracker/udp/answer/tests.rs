@@ -92,15 +92,14 @@ fn whatever_has_the_bit_of_quic_is_handed_on() {
 
 /// Datagrams that look like requests, and some that do not.
 fn datagrams() -> impl Strategy<Value = Vec<u8>> {
-    let request = (any::<u64>(), any::<u32>(), proptest::collection::vec(any::<[u8; 20]>(), 1..80)).prop_flat_map(
-        |(id, transaction, hashes)| {
+    let request = (any::<u64>(), any::<u32>(), proptest::collection::vec(any::<[u8; 20]>(), 1..80))
+        .prop_flat_map(|(id, transaction, hashes)| {
             prop_oneof![
                 Just(connect_request(transaction).to_vec()),
                 Just(announce_request(id, transaction, &announce(1)).to_vec()),
                 Just(scrape_request(id, transaction, &hashes)),
             ]
-        },
-    );
+        });
     let cut = (request, 0..2_000_usize).prop_map(|(mut datagram, length)| {
         datagram.resize(length.min(datagram.len() + 40), 0);
         datagram

@@ -26,7 +26,7 @@ impl DialBook {
             Some(KnownAddress {
                 found_by: entry.found_for(folder, now)?,
                 failures: entry.failures,
-                is_connected: self.is_connected(target, entry),
+                is_connected: self.is_connected(target, entry, now),
                 address: match target {
                     Target::Address(address) => address.to_string(),
                     Target::Name(name) => name.clone(),
@@ -38,19 +38,8 @@ impl DialBook {
         known
     }
 
-    fn is_connected(&self, target: &Target, entry: &Entry) -> bool {
-        let owner = match target {
-            Target::Address(address) => self.owners.get(address).map(|(id, _)| *id),
-            Target::Name(_) => entry.device,
-        };
+    fn is_connected(&self, target: &Target, entry: &Entry, now: Duration) -> bool {
+        let owner = super::owner(&self.owners, target, entry, now);
         entry.is_linked || owner.is_some_and(|id| self.connected.contains(&id))
-    }
-}
-
-impl Entry {
-    fn found_for(&self, folder: FolderId, now: Duration) -> Option<FoundBy> {
-        let believed = |by: FoundBy, heard: Duration| now < heard.saturating_add(by.life());
-        let ways = self.wanted.iter().filter(|((of, by), heard)| *of == folder && believed(*by, **heard));
-        ways.map(|((_, by), _)| *by).min()
     }
 }
