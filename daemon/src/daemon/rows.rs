@@ -175,7 +175,7 @@ pub(super) async fn peers(folder: &Arc<Folder>) -> Result<Vec<PeerRow>, ApiError
             name: peer.info().name.clone(),
             address: peer.info().address.to_string(),
             found_by: peer.info().found_by.as_str().to_owned(),
-            direct: true,
+            direct: peer.info().direct,
             capability: capability(peer.info().capability),
             complete: runner.engine.is_complete(id),
             down_rate: runner.hands.peer_rates(id).0,

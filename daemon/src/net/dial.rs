@@ -9,6 +9,8 @@
 //!
 //! A target whose device is connected, over whatever link, is left alone until it is not.
 
+mod assisted;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -143,7 +145,8 @@ pub(super) fn is_dialable(address: SocketAddr, namer: IpAddr) -> bool {
     !is_never && address.port() >= 1024 && (!is_private(ip) || is_private(namer.to_canonical()))
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Whether an address belongs to a network of its own, or to this machine.
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;

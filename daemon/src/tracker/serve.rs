@@ -13,9 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::desk::Desk;
 use super::http::Http;
 use super::listen::{Listening, bind_all};
+use super::rendezvous::{self, RelayLimits, Rendezvous, RendezvousConfig, RendezvousError, RendezvousSocket};
 use super::state::{Loaded, load};
 use super::swarms::Limits;
-use super::udp::Udp;
+use super::udp::{ForeignDatagrams, Udp};
 use super::upkeep::Upkeep;
 use crate::home::HomeError;
 
@@ -77,6 +78,9 @@ pub enum TrackerError {
     /// The state file cannot be read or written.
     #[error("the state of the tracker: {0}")]
     State(#[from] HomeError),
+    /// Devices cannot be introduced.
+    #[error("the introducer of the tracker: {0}")]
+    Rendezvous(#[from] RendezvousError),
     /// The system gives less than any process needs.
     #[error("the tracker cannot run: {0}")]
     System(#[from] io::Error),
@@ -131,7 +135,7 @@ async fn serve(
         listeners.push(TcpListener::from_std(tcp)?);
     }
     let (udp, foreign) = Udp::start(desk, bound)?;
-    drop(foreign); // nobody speaks QUIC here
+    let rendezvous = foreign.into_iter().map(start_rendezvous).collect::<Result<Vec<_>, _>>()?;
     let http = Http::start(desk, listeners);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, "the tracker answers over UDP and TCP");
@@ -142,9 +146,19 @@ async fn serve(
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
+    for rendezvous in &rendezvous {
+        rendezvous.close().await;
+    }
     drop(http);
     drop(udp);
     Ok(())
+}
+
+/// Introduces devices on the tracker's port, and relays between those that cannot reach each other.
+fn start_rendezvous(datagrams: ForeignDatagrams) -> Result<Rendezvous, RendezvousError> {
+    let socket = RendezvousSocket::Shared(datagrams);
+    let (limits, relays) = (rendezvous::Limits::default(), Some(RelayLimits::default()));
+    Rendezvous::start(RendezvousConfig { socket, limits, relays })
 }
 
 /// As many connections as are allowed need more descriptors than most systems give at first.
