@@ -127,6 +127,42 @@ pub struct Status {
     pub listen: Vec<String>,
     /// The program's version.
     pub version: String,
+    /// How others reach this device.
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// How others reach this device, as far as is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// What is between it and the world: `open`, `nat` (one address for everybody), `symmetric` (another
+    /// port for everybody), `unknown`.
+    pub nat: String,
+    /// The addresses at which others see it.
+    pub observed: Vec<String>,
+    /// Whether the router is asked to let peers in.
+    pub port_mapping: bool,
+    /// By which protocol it does: `PCP`, `NAT-PMP` or `UPnP`.
+    pub mapped_by: Option<String>,
+    /// The mapped port, with the address if that is known.
+    pub mapped: Option<String>,
+    /// Why no port is mapped.
+    pub mapping_error: Option<String>,
+    /// Trackers that introduce devices to each other.
+    pub introducers: Vec<IntroducerRow>,
+    /// Links that go through a relay now.
+    pub relayed: u64,
+}
+
+/// A tracker that may introduce devices to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntroducerRow {
+    /// `host:port`.
+    pub tracker: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Why it is not.
+    pub error: Option<String>,
 }
 
 /// The document of `add` and `keys`. Its keys are secrets: never log it.

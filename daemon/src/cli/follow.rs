@@ -140,7 +140,13 @@ mod tests {
         move_bar(&ProgressBar::hidden(), &row);
         let text = String::new;
         let rests = has_come_to_rest(&row);
-        let status = Status { folders: vec![row], device_id: text(), listen: Vec::new(), version: text() };
+        let status = Status {
+            folders: vec![row],
+            device_id: text(),
+            listen: Vec::new(),
+            version: text(),
+            reach: Default::default(),
+        };
         rests.then(|| judge(&status).err().map(|error| error.class))
     }
 

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::api::types::{Finding, FolderRow, FolderState, Severity, WayRow};
+use crate::api::types::{Finding, FolderRow, FolderState, Reach, Severity, WayRow};
 use crate::net::{FoundBy, KnownAddress};
 
 /// Before this a clock has not been set: this program was not written yet. (2026-01-01.)
@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub(super) listen: Vec<SocketAddr>,
     /// The smallest buffer that a UDP socket was granted, and what was asked for, in bytes.
     pub(super) buffer: Option<(usize, usize)>,
+    /// How others reach the daemon.
+    pub(super) reach: Reach,
     /// Seconds since 1970, by the clock of this machine.
     pub(super) clock: u64,
     /// The folders.
@@ -130,7 +132,53 @@ fn of_machine(facts: &Facts) -> Vec<Finding> {
             "sysctl -w net.core.rmem_max={asked} net.core.wmem_max={asked}, then restart the daemon"
         )));
     }
+    found.extend(of_reach(facts));
     found
+}
+
+/// What is between this device and the world.
+fn of_reach(facts: &Facts) -> Option<Finding> {
+    let reach = &facts.reach;
+    let port = facts.listen.first().map_or(0, SocketAddr::port);
+    let forward = format!(
+        "forward UDP port {port} to this machine in the router, or switch on UPnP there; or leave it to a \
+         `syncd tracker` in discovery.trackers, which introduces devices and relays where that fails"
+    );
+    if let (Some(mapped), Some(by)) = (&reach.mapped, &reach.mapped_by) {
+        return Some(finding(
+            Severity::Good,
+            "PORT_MAPPED",
+            format!("the router lets peers in at {mapped} ({by})"),
+        ));
+    }
+    let seen = reach.observed.first().map(String::as_str).unwrap_or_default();
+    let not_mapped = match (&reach.mapping_error, reach.port_mapping) {
+        (Some(error), true) => format!("; it does not map a port to this machine: {error}"),
+        (_, false) => "; it is not asked to map a port to this machine (discovery.port_mapping)".to_owned(),
+        (None, true) => String::new(),
+    };
+    match reach.nat.as_str() {
+        "open" => Some(finding(
+            Severity::Good,
+            "OPEN",
+            format!("others see this device as it sees itself, at {seen}"),
+        )),
+        "nat" => {
+            let message = format!(
+                "this device is behind a router, which shows it to everyone at {seen}: peers reach it when \
+                 they are introduced{not_mapped}"
+            );
+            Some(finding(Severity::Note, "NAT", message).next(forward))
+        }
+        "symmetric" => {
+            let message = format!(
+                "this device is behind a router that shows it to everyone at another port: peers that are \
+                 behind one as well are reached through a relay{not_mapped}"
+            );
+            Some(finding(Severity::Note, "SYMMETRIC_NAT", message).next(forward))
+        }
+        _ => None,
+    }
 }
 
 fn of_folder(folder: &FolderFacts, facts: &Facts) -> Vec<Finding> {
@@ -308,12 +356,10 @@ fn broken_way(way: &WayRow, severity: Severity, folder: &FolderFacts) -> Option<
                      or set another tracker",
             folder.discovery_id
         )),
-        "tracker" => {
-            finding(severity, "TRACKER_FAILS", format!("the tracker {source} cannot be asked: {error}")).next(
-                "is its address right, is it up, and does a firewall let this machine out to it? A second \
+        "tracker" => finding(severity, "TRACKER_FAILS", format!("{source}: {error}")).next(
+            "is its address right, is it up, and does a firewall let this machine out to it? A second \
                  tracker in discovery.trackers helps when one is down",
-            )
-        }
+        ),
         "lan" => finding(severity, "LAN_FAILS", format!("no beacons in the local network: {error}"))
             .next("does a firewall let UDP port 4454 in and out?"),
         _ => finding(severity, "DHT_FAILS", format!("the DHT cannot be used: {error}"))

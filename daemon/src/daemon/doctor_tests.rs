@@ -56,12 +56,17 @@ fn known(address: &str, found_by: FoundBy, failures: u32) -> KnownAddress {
     KnownAddress { address: address.into(), found_by, failures, is_connected: false }
 }
 
+fn reach(nat: &str) -> Reach {
+    Reach { nat: nat.into(), observed: vec!["203.0.113.7:40000".into()], ..Reach::default() }
+}
+
 fn facts(folders: Vec<FolderFacts>) -> Facts {
     Facts {
         is_offline: false,
         has_network: true,
         listen: vec!["[::]:4455".parse().unwrap()],
         buffer: Some((8 << 20, 8 << 20)),
+        reach: Reach::default(),
         clock: NOT_BEFORE + 1,
         folders,
     }
@@ -88,7 +93,7 @@ fn cases() -> Vec<(&'static str, Facts, &'static [&'static str])> {
         change(&mut folder);
         facts(vec![folder])
     };
-    let refused = Some("it refused: Requested download is not authorized for use with this tracker.");
+    let refused = Some("the tracker refused this folder: Requested download is not authorized");
     vec![
         ("all is well", with(&|_| {}), &[]),
         ("no network", with(&|facts| facts.has_network = false), &["NO_NETWORK"]),
@@ -157,6 +162,25 @@ fn cases() -> Vec<(&'static str, Facts, &'static [&'static str])> {
                 row.message = Some("another daemon runs with a copy of this device's home".into());
             }),
             &["DUP_DEVICE_ID"],
+        ),
+        ("an open device", with(&|facts| facts.reach = reach("open")), &[]),
+        ("a router", with(&|facts| facts.reach = reach("nat")), &["NAT"]),
+        ("a difficult router", with(&|facts| facts.reach = reach("symmetric")), &["SYMMETRIC_NAT"]),
+        (
+            "a router that does not map",
+            with(&|facts| {
+                let mapping_error = Some("gateway 192.168.1.1: no answer".to_owned());
+                facts.reach = Reach { port_mapping: true, mapping_error, ..reach("nat") };
+            }),
+            &["NAT"],
+        ),
+        (
+            "a router that maps",
+            with(&|facts| {
+                let (mapped, by) = (Some("203.0.113.7:4455".to_owned()), Some("UPnP".to_owned()));
+                facts.reach = Reach { mapped, mapped_by: by, ..reach("nat") };
+            }),
+            &[],
         ),
         ("paused", with(&|facts| facts.folders[0].row.state = FolderState::Paused), &["PAUSED"]),
     ]

@@ -21,6 +21,7 @@ impl Folders {
         // Linux reports twice what can be used.
         let granted = self.net.socket_buffers().iter().map(|of| of.receive.min(of.send) / 2).min();
         facts.buffer = granted.map(|granted| (granted, SOCKET_BUFFER));
+        facts.reach = rows::reach(self.net.reach_status());
         for folder in folders {
             facts.folders.push(self.facts_of(folder).await?);
         }

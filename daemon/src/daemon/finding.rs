@@ -1,6 +1,7 @@
 //! How the peers of each folder are found: what settings and links say, carried to whoever looks, and
 //! what came of it, for `status`, `keys` and `doctor`.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use keystore::FolderId;
@@ -11,14 +12,23 @@ use super::rows;
 use crate::api::error::ApiError;
 use crate::api::types::{FolderKeys, WayRow};
 use crate::config::{Discovery, KeyPath};
+use crate::discovery::tracker::TrackerUrl;
 use crate::folder::Folder;
-use crate::net::{FoundBy, KnownAddress};
+use crate::net::{FoundBy, KnownAddress, NatKind, ReachStatus};
 
 impl Folders {
     /// Finds a folder's peers as these settings say, from now on.
     pub(super) fn look_for_peers(&self, folder: &Arc<Folder>, settings: Discovery) {
-        let secret = folder.secret();
-        self.ways.set_folder(secret.folder_id(), secret.discovery_id(), settings);
+        let (id, discovery) = (folder.secret().folder_id(), folder.secret().discovery_id());
+        let introducers = settings.trackers.iter().filter_map(|url| introducer(url)).collect();
+        self.net.set_rendezvous(id, discovery, introducers, settings.relay);
+        self.ways.set_folder(id, discovery, settings);
+    }
+
+    /// Has the router let peers in, where that makes sense.
+    pub(super) fn map_port(&self, settings: &Discovery) {
+        let is_local = self.net.local_addresses().iter().all(|at| at.ip().is_loopback());
+        self.net.set_port_mapping(settings.port_mapping && !is_local);
     }
 
     /// Keeps the trackers of a link with those of its folder: in the settings file, where a person sees
@@ -38,7 +48,7 @@ impl Folders {
         let settings = self.config.current().effective(&folder.secret().folder_id().to_string());
         let trackers: Vec<_> = settings.discovery.trackers.iter().map(|url| with_scheme(url)).collect();
         let whereabouts = Whereabouts {
-            seen: Vec::new(),
+            seen: seen_at(&self.net.reach_status()),
             pinned: folder.pinned(),
             listen: self.net.local_addresses(),
             interfaces: links::interfaces(),
@@ -70,6 +80,28 @@ fn address_row(known: KnownAddress) -> WayRow {
         error: has_failed.then(|| format!("dialled {times}, and no peer of this folder has answered")),
         ..WayRow::default()
     }
+}
+
+/// Where `syncd tracker` introduces devices: beside the tracker, whatever that is spoken to by.
+fn introducer(tracker: &str) -> Option<String> {
+    tracker.parse::<TrackerUrl>().ok().map(|url| url.authority())
+}
+
+/// Where the world reaches us: at a mapped port, or where others see us if they all see the same.
+fn seen_at(reach: &ReachStatus) -> Vec<SocketAddr> {
+    let observed = reach.observed.iter().map(|(_, address)| *address);
+    let mut seen: Vec<SocketAddr> = match reach.nat {
+        NatKind::Symmetric => observed.clone().filter(SocketAddr::is_ipv6).collect(),
+        _ => observed.clone().collect(),
+    };
+    if let Some((ip, port)) = reach.mapping.external {
+        let ip = ip.or_else(|| observed.map(|address| address.ip()).find(IpAddr::is_ipv4));
+        seen.retain(SocketAddr::is_ipv6); // what is mapped stays longer
+        ip.iter().for_each(|ip| seen.insert(0, SocketAddr::new(*ip, port)));
+    }
+    seen.sort_by_key(SocketAddr::is_ipv6);
+    seen.dedup();
+    seen
 }
 
 /// A tracker without a scheme is one over UDP; links name it in full.

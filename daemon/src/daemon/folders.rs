@@ -178,6 +178,7 @@ impl Control for Folders {
             device_id: self.device.id().to_string(),
             listen: self.net.local_addresses().iter().map(ToString::to_string).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            reach: rows::reach(self.net.reach_status()),
         })
     }
 

@@ -21,6 +21,7 @@ impl Folders {
         tokio::spawn(async move {
             loop {
                 let config = settings.borrow_and_update().clone();
+                folders.map_port(&config.daemon().discovery);
                 for folder in folders.all() {
                     let settings = config.effective(&folder.secret().folder_id().to_string());
                     folders.look_for_peers(&folder, settings.discovery.clone());

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use keystore::{FolderSecret, KeyFile, Link, parse_key_or_link};
 
 use super::folders::Folders;
+use super::network::unspecified;
 use super::{Context, protect_secrets};
 use crate::api::control::Control;
 use crate::api::error::{ApiError, Class};
@@ -195,18 +196,9 @@ async fn start(
     config: Arc<LiveConfig>,
     listen: Vec<std::net::SocketAddr>,
 ) -> Result<Arc<Folders>, ApiError> {
-    let free: [std::net::SocketAddr; 2] = [
-        (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-        (std::net::Ipv4Addr::UNSPECIFIED, 0).into(), // where IPv6 is switched off
-    ];
-    let context = |listen| Context { home: home.clone(), config: config.clone(), listen, is_inside: true };
-    if !listen.is_empty() {
-        return Folders::start(context(listen)).await;
-    }
-    match Folders::start(context(vec![free[0]])).await {
-        Err(error) if error.code == "LISTEN" => Folders::start(context(vec![free[1]])).await,
-        answer => answer,
-    }
+    let free = vec![std::net::SocketAddr::new(unspecified(), 0)];
+    let listen = if listen.is_empty() { free } else { listen };
+    Folders::start(Context { home, config, listen, is_inside: true }).await
 }
 
 fn text_of(path: &Path) -> Result<String, ApiError> {

@@ -1,6 +1,6 @@
 //! Starting the network of a daemon.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use keystore::DeviceKey;
 use tokio::sync::{mpsc, watch};
@@ -32,37 +32,49 @@ pub(super) fn start(
     if !context.listen.is_empty() {
         return listen(context.listen.clone()).map_err(|error| refused(&error));
     }
-    let any = |port| vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
-    // Where IPv6 is switched off.
-    let any_v4 = |port| vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
-    let listen = |port| listen(any(port)).or_else(|_| listen(any_v4(port)));
+    let unspecified = unspecified();
+    let any = |port| vec![SocketAddr::new(unspecified, port)];
     let kept_path = context.home.directory().join("port");
     let kept = std::fs::read_to_string(&kept_path).ok().and_then(|text| text.trim().parse::<u16>().ok());
     for port in [kept, Some(DEFAULT_PORT)].into_iter().flatten() {
-        if let Ok(started) = listen(port) {
+        if let Ok(started) = listen(any(port)) {
             return Ok(started);
         }
     }
-    let started = listen(0).map_err(|error| refused(&error))?;
+    let started = listen(any(0)).map_err(|error| refused(&error))?;
     if let Some(address) = started.0.local_addresses().first() {
         write_atomic(&kept_path, format!("{}\n", address.port()).as_bytes())?;
     }
     Ok(started)
 }
 
-/// Under which ports the world reaches us, as long as the ways want to know.
-pub(super) fn reachable(net: &Net) -> watch::Receiver<Reachable> {
-    let (sender, receiver) = watch::channel(listened_on(&net.local_addresses()));
-    // Whoever waits for a change must not hear of an end.
-    tokio::spawn(async move { sender.closed().await });
-    receiver
+/// The address that stands for both families, or for IPv4 where the system knows no other.
+pub(super) fn unspecified() -> IpAddr {
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
 }
 
-/// The ports that we listen on; `[::]` serves both families.
-fn listened_on(addresses: &[SocketAddr]) -> Reachable {
-    let port = |of: fn(&SocketAddr) -> bool| addresses.iter().find(|at| of(at)).map(SocketAddr::port);
-    let is_both = |at: &SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
-    Reachable { v4: port(SocketAddr::is_ipv4).or_else(|| port(is_both)), v6: port(SocketAddr::is_ipv6) }
+/// Under which ports the world reaches us, as long as somebody wants to know.
+pub(super) fn reachable(net: &Net) -> watch::Receiver<Reachable> {
+    let mut known = net.reachable();
+    let now = *known.borrow_and_update();
+    let (told, receiver) = watch::channel(Reachable { v4: now.v4, v6: now.v6 });
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = told.closed() => return,
+                changed = known.changed() => if changed.is_err() {
+                    told.closed().await; // the network has ended: nothing changes any more
+                    return;
+                }
+            }
+            let now = *known.borrow_and_update();
+            told.send_replace(Reachable { v4: now.v4, v6: now.v6 });
+        }
+    });
+    receiver
 }
 
 fn refused(error: &NetError) -> ApiError {

@@ -1,5 +1,6 @@
 //! What the API shows of a folder.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use protocol::engine::{Activity, Reason, Unapplied};
 use super::links;
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{
-    self, ArchiveRow, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem,
+    self, ArchiveRow, FolderKeys, FolderListRow, FolderRow, FolderState, IntroducerRow, Keys, PeerRow,
+    Problem, Reach,
 };
 use crate::folder::Folder;
 use crate::folder::archive::Archived;
 use crate::folder::kept::reason_code;
 use crate::folder::runner::Runner;
 use crate::folder::stage::is_no_space;
+use crate::net::{IntroducerStatus, NatKind, ReachStatus};
 
 /// How long `status` waits for the watcher to have said everything.
 const WATCHER_PATIENCE: Duration = Duration::from_millis(500);
@@ -128,6 +131,36 @@ fn ended(folder: &Folder) -> FolderRow {
         head: None,
         discovery: Vec::new(),
     }
+}
+
+/// How others reach this device.
+pub(super) fn reach(status: ReachStatus) -> Reach {
+    let mut observed: Vec<String> = status.observed.iter().map(|(_, address)| address.to_string()).collect();
+    observed.sort();
+    observed.dedup();
+    Reach {
+        nat: match status.nat {
+            NatKind::Open => "open",
+            NatKind::EndpointIndependent => "nat",
+            NatKind::Symmetric => "symmetric",
+            NatKind::Unknown => "unknown",
+        }
+        .to_owned(),
+        observed,
+        port_mapping: status.mapping.is_on,
+        mapped_by: status.mapping.protocol.map(str::to_owned),
+        mapped: status.mapping.external.map(|(ip, port)| match ip {
+            Some(ip) => SocketAddr::new(ip, port).to_string(),
+            None => format!("port {port}"),
+        }),
+        mapping_error: status.mapping.error,
+        introducers: status.introducers.into_iter().map(introducer).collect(),
+        relayed: status.relayed as u64,
+    }
+}
+
+fn introducer(status: IntroducerStatus) -> IntroducerRow {
+    IntroducerRow { tracker: status.tracker, connected: !status.connected.is_empty(), error: status.error }
 }
 
 /// A folder's row in `list`.

@@ -139,7 +139,13 @@ impl Control for Fake {
     async fn status(&self, folder: Option<&str>) -> Result<Status, ApiError> {
         let folders = rows().into_iter().filter(|row| folder.is_none_or(|id| row.folder_id == id)).collect();
         let (device_id, version) = ("device".to_owned(), "0".to_owned());
-        Ok(Status { folders, device_id, listen: vec!["[::]:4455".to_owned()], version })
+        Ok(Status {
+            folders,
+            device_id,
+            listen: vec!["[::]:4455".to_owned()],
+            version,
+            reach: Reach::default(),
+        })
     }
 
     async fn list(&self) -> Result<Vec<FolderListRow>, ApiError> {

@@ -62,7 +62,10 @@ impl AsyncUdpSocket for SharedSocket {
             let datagram = match receiver.poll_recv(cx) {
                 Poll::Ready(Some(datagram)) => datagram,
                 Poll::Ready(None) if count == 0 => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the tracker has ended")));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::BrokenPipe,
+                        "the tracker has ended",
+                    )));
                 }
                 Poll::Ready(None) => break,
                 Poll::Pending if count == 0 => return Poll::Pending,
@@ -71,13 +74,8 @@ impl AsyncUdpSocket for SharedSocket {
             // What is longer than any QUIC packet is cut, and then none.
             let len = datagram.bytes.len().min(buffer.len());
             buffer[..len].copy_from_slice(&datagram.bytes[..len]);
-            *meta = RecvMeta {
-                addr: datagram.from,
-                len,
-                stride: len,
-                ecn: datagram.ecn,
-                dst_ip: datagram.to,
-            };
+            *meta =
+                RecvMeta { addr: datagram.from, len, stride: len, ecn: datagram.ecn, dst_ip: datagram.to };
             count += 1;
         }
         Poll::Ready(Ok(count))
