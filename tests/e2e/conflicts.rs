@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use harness::{Folder, in_sync};
+use harness::{Folder, Net, in_sync};
 
 use crate::net;
 
@@ -207,6 +207,112 @@ fn directories_moved_into_each_other_apart_lose_nothing() {
     let mut all = contents(&anna, "");
     all.dedup();
     assert_eq!(all, ["x", "y"], "{:?}", anna.tree().files());
+}
+
+/// Anna, Ben and Carl, who all write, in sync over what anna has made.
+fn three_writers(net: &Net, make: impl FnOnce(&Folder)) -> [Folder; 3] {
+    let (anna, ben) = net.two_writers();
+    let carl = net.device("carl").join(anna.writer_key());
+    make(&anna);
+    let all = [anna, ben, carl];
+    in_sync(&all.each_ref());
+    all
+}
+
+/// Cuts all wires but one for a deed of each, and joins them again.
+fn three_apart(all: &[Folder; 3], deeds: [fn(&Folder); 3]) {
+    all[1..].iter().for_each(|one| one.device().disconnect());
+    for (one, deed) in all.iter().zip(deeds) {
+        deed(one);
+        one.settle();
+    }
+    all[1..].iter().for_each(|one| one.device().connect());
+    in_sync(&all.each_ref());
+}
+
+/// CF-12: three directories moved into each other in a ring.
+#[test]
+fn three_directories_moved_into_each_other_in_a_ring_lose_nothing() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let all = three_writers(&net, |anna| {
+        ["x", "y", "z"].iter().for_each(|name| anna.write(format!("{name}/in-{name}"), name));
+    });
+    let into: [fn(&Folder); 3] =
+        [|anna| anna.rename("x", "y/x"), |ben| ben.rename("y", "z/y"), |carl| carl.rename("z", "x/z")];
+    three_apart(&all, into);
+    let mut kept = contents(&all[0], "");
+    kept.dedup();
+    assert_eq!(kept, ["x", "y", "z"], "{:?}", all[0].tree().files());
+    // Whoever tidies up does so for all: nothing of the ring comes back.
+    all[1].tree().files().iter().for_each(|name| all[1].remove(name));
+    all[1].write("tidy", "tidy");
+    in_sync(&[&all[1], &all[0], &all[2]]);
+    assert_eq!(all[2].tree().files(), ["tidy"]);
+}
+
+/// Each of the names gets what the next one had.
+fn rotate(folder: &Folder, names: [&str; 3]) {
+    folder.rename(names[0], "aside");
+    folder.rename(names[1], names[0]);
+    folder.rename(names[2], names[1]);
+    folder.rename("aside", names[2]);
+}
+
+/// CF-12: three files change names in a ring, here one way, there the other, and two of them elsewhere.
+#[test]
+fn three_files_whose_names_rotate_apart_lose_nothing() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let all = three_writers(&net, |anna| ["a", "b", "c"].iter().for_each(|name| anna.write(name, name)));
+    rotate(&all[0], ["a", "b", "c"]);
+    in_sync(&all.each_ref());
+    assert_eq!(["a", "b", "c"].map(|name| all[1].text(name)), ["b", "c", "a"]);
+    assert_eq!(all[1].tree().files(), ["a", "b", "c"]);
+    let swap = |carl: &Folder| {
+        carl.rename("a", "aside");
+        carl.rename("b", "a");
+        carl.rename("aside", "b");
+    };
+    three_apart(&all, [|anna| rotate(anna, ["a", "b", "c"]), |ben| rotate(ben, ["c", "b", "a"]), swap]);
+    let mut kept = contents(&all[2], "");
+    kept.dedup();
+    assert_eq!(kept, ["a", "b", "c"], "{:?}", all[2].tree().files());
+    for name in ["a", "b", "c"] {
+        assert!(all.iter().all(|one| one.has(name)), "{name} is still there");
+    }
+}
+
+/// CF-12: the names of conflict copies change in a ring, here one way and there the other.
+#[test]
+fn conflict_copies_whose_names_rotate_apart_lose_nothing_and_get_no_second_mark() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let all = three_writers(&net, |anna| anna.write("f", "base"));
+    let write = |one: &Folder| one.write("f", one.device().name());
+    three_apart(&all, [write; 3]);
+    assert_eq!(contents(&all[1], ""), ["anna", "ben", "carl"]);
+    let forward = |one: &Folder| {
+        let names = one.tree().files();
+        rotate(one, [&names[0], &names[1], &names[2]]);
+    };
+    let backward = |one: &Folder| {
+        let names = one.tree().files();
+        rotate(one, [&names[2], &names[1], &names[0]]);
+    };
+    three_apart(&all, [forward, backward, |carl| carl.append("f", " again")]);
+    let kept = contents(&all[0], "");
+    for text in ["anna", "ben", "carl", " again"] {
+        assert!(kept.iter().any(|kept| kept.contains(text)), "{text} in {kept:?}");
+    }
+    let files = all[0].tree().files();
+    assert!(files.iter().all(|name| name.matches("(conflict ").count() <= 1), "{files:?}");
 }
 
 /// A rename on both sides keeps the file under both names.

@@ -1,6 +1,6 @@
 //! How devices find each other, and who is refused.
 
-use harness::{eventually, in_sync};
+use harness::{Folder, eventually, in_sync};
 
 use crate::net;
 
@@ -103,4 +103,83 @@ fn two_daemons_on_one_machine_find_each_other() {
     second.start();
     let ben = second.join(anna.writer_key());
     in_sync(&[&anna, &ben]);
+}
+
+/// Neither device has IPv6.
+#[test]
+fn two_devices_on_a_segment_without_ipv6_find_each_other() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let (first, second) = (net.stopped_device("anna"), net.stopped_device("ben"));
+    for device in [&first, &second] {
+        device.disable_ipv6();
+        device.start();
+    }
+    let anna = first.share("docs");
+    anna.write("file", "file");
+    let ben = second.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    let found = found_at(&anna, &ben);
+    assert!(found.starts_with("10.77.0."), "{found}");
+}
+
+/// Neither device has an IPv4 address, and no IPv6 address but the link-local one, which cannot be
+/// dialled without its interface.
+#[test]
+fn two_devices_with_nothing_but_link_local_addresses_find_each_other() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let (first, second) = (net.stopped_device("anna"), net.stopped_device("ben"));
+    for device in [&first, &second] {
+        device.drop_ipv4();
+        device.start();
+    }
+    let anna = first.share("docs");
+    anna.write("file", "file");
+    let ben = second.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    let found = found_at(&anna, &ben);
+    assert!(found.starts_with("[fe80::"), "{found}");
+    second.restart();
+    ben.write("more", "more");
+    in_sync(&[&anna, &ben]);
+}
+
+/// The devices run without a network in common; then there is one, it goes, and another comes.
+#[test]
+fn an_interface_that_appears_later_is_used_and_one_that_goes_is_not_missed() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let (first, second, third) = (net.device("anna"), net.device("ben"), net.device("carl"));
+    second.disconnect();
+    third.disconnect();
+    let anna = first.share("docs");
+    anna.write("file", "file");
+    let ben = second.join(anna.writer_key());
+    first.wire_to(&third, "x1"); // to somebody else
+    first.wire_to(&second, "x2");
+    in_sync(&[&anna, &ben]);
+
+    first.remove_wire("x2");
+    first.remove_wire("x1");
+    ben.write("more", "more");
+    first.wire_to(&second, "x3");
+    in_sync(&[&anna, &ben]);
+}
+
+/// Where the one that has dialled the other has found it by beacon.
+fn found_at(one: &Folder, other: &Folder) -> String {
+    eventually("one of them has dialled the other", || {
+        [one, other].into_iter().find_map(|folder| {
+            let peers = folder.device().json(&["peers", folder.id()]);
+            let peer = peers.as_array()?.first()?.clone();
+            (peer["found_by"] == "lan").then(|| peer["address"].as_str().map(str::to_owned))?
+        })
+    })
 }

@@ -58,6 +58,21 @@ On a terminal it follows until everything is in sync; Ctrl-C leaves the daemon r
     Down,
     /// Run the daemon in the foreground
     Daemon(DaemonArgs),
+    /// Run a tracker: it tells devices of each other that have a folder in common
+    #[command(after_help = "\
+Examples:
+  syncd tracker --state /var/lib/tracker/state
+  syncd tracker --listen 203.0.113.7:6969 --listen '[2001:db8::7]:6969'
+
+Folders use it once their devices know it: on each of them,
+  syncd config set discovery.trackers '[\"udp://tracker.example.org:6969\"]'
+It is an ordinary BitTorrent tracker too (udp://HOST:PORT and http://HOST:PORT/announce).
+A browser sees a page with numbers at http://HOST:PORT/, Prometheus at /metrics.
+
+A tracker needs a machine that others can reach, UDP and TCP on that port, and no daemon.
+It learns which addresses ask for which folder id, and neither keys nor names nor files.
+SIGTERM or Ctrl-C stops it; --json prints where it answers.")]
+    Tracker(TrackerArgs),
     /// Share a directory, or join a folder with a key or link
     #[command(after_help = "\
 Examples:
@@ -164,6 +179,36 @@ pub struct DaemonArgs {
     /// Leave the terminal; what `syncd up` says
     #[arg(long, hide = true)]
     pub detached: bool,
+}
+
+/// `syncd tracker`.
+#[derive(Debug, Args)]
+pub struct TrackerArgs {
+    /// Address for UDP and TCP.
+    #[arg(long, value_name = "IP:PORT")]
+    #[arg(help = "Address for UDP and TCP; repeatable [default: [::]:6969, IPv4 and IPv6]")]
+    pub listen: Vec<SocketAddr>,
+    /// Keep who is known in this file, over restarts [default: keep nothing]
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Save the state every so many seconds
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub save_every: u32,
+    /// Ask devices to announce themselves every so many minutes
+    #[arg(long, value_name = "MIN", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1_440))]
+    pub interval: u16,
+    /// Remember at most this many peers, of some 50 bytes each
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..=500_000_000))]
+    pub max_peers: u32,
+    /// Remember at most this many of one IPv4 address or IPv6 /64
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_peers_per_address: u32,
+    /// Answer so many requests a second of one address or /64, ten times that at once; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_requests_per_address: u32,
+    /// Threads that answer UDP [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
 }
 
 /// `syncd add`.

@@ -14,6 +14,7 @@ pub mod qr;
 mod reply;
 mod settings;
 pub mod show;
+mod tracker;
 mod up;
 pub mod ways;
 
@@ -71,6 +72,9 @@ fn parse_failure(error: &clap::Error, arguments: &[OsString]) -> Option<ApiError
 }
 
 fn run(cli: Cli) -> Result<(), ApiError> {
+    if let Command::Tracker(args) = cli.command {
+        return tracker::run(args, cli.json); // it has no home
+    }
     let directory = home_directory(cli.home)?;
     if let Command::Daemon(args) = cli.command {
         let options = daemon::Options { listen: args.listen, api: args.api, detached: args.detached };
@@ -103,7 +107,7 @@ async fn ask(home: Home, command: Command, json: bool) -> Result<(), ApiError> {
         Command::Status { folder, watch: true } => {
             return follow::watch(client, folder.as_deref(), json).await;
         }
-        Command::Daemon(_) => return Ok(()), // has run before the client was made
+        Command::Daemon(_) | Command::Tracker(_) => return Ok(()), // have run before the client was made
         Command::Down => up::down(client).await,
         Command::Add(args) => folders::add(client, args).await,
         Command::List => folders::list(client).await,

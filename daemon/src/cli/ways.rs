@@ -51,6 +51,8 @@ fn name(way: &WayRow) -> &str {
 fn who(way: &WayRow) -> String {
     match (way.way.as_str(), way.source.as_deref()) {
         ("tracker", Some(url)) => printable(url).to_string(),
+        // It names itself, with its interfaces.
+        ("lan", Some(source)) => printable(source.strip_prefix("the ").unwrap_or(source)).to_string(),
         ("dht", _) | (_, None) => printable(name(way)).to_string(),
         (_, Some(source)) => format!("{} {}", printable(name(way)), printable(source)),
     }

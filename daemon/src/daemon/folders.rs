@@ -49,10 +49,9 @@ impl Folders {
         let keys = load_keys(&context.home)?;
         let store = join::open_database(&context.home, &keys)?;
         let (net, events) = super::network::start(&context, &keys.device)?;
-        let quic_port = net.local_addresses().first().map_or(0, std::net::SocketAddr::port);
-        let reachable = super::network::reachable(&net);
+        let (listen, reachable) = (net.local_addresses(), super::network::reachable(&net));
         let home = context.home.directory().to_owned();
-        let (ways, hints) = Ways::new(Real { quic_port, reachable, home });
+        let (ways, hints) = Ways::new(Real { listen, reachable, home });
         let folders = Arc::new(Self {
             home: context.home,
             is_inside: context.is_inside,

@@ -15,7 +15,7 @@ use keystore::{FolderSecret, KeyFile, Link, parse_key_or_link};
 
 use super::folders::Folders;
 use super::network::unspecified;
-use super::{Context, protect_secrets};
+use super::{Context, protect_secrets, start_log};
 use crate::api::control::Control;
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{AddRequest, Finding, FolderRow, Problem, Severity};
@@ -57,6 +57,7 @@ impl Getting {
     /// When the key is none, or the directory cannot be used.
     pub async fn start(order: Order) -> Result<Self, ApiError> {
         protect_secrets();
+        start_log("off");
         let link = reader(&order.key)?;
         let control = prepare(&order.dir)?;
         let home = Home::open(control.join(HOME))?;

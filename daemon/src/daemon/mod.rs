@@ -43,8 +43,9 @@ use crate::config::{LiveConfig, Surroundings};
 use crate::home::Home;
 
 /// What is logged unless `SYNCD_LOG` says otherwise. `notify` warns of every watch whose directory has
-/// gone, which is what directories do.
-const LOG_FILTER: &str = "warn,syncd=info,notify=error";
+/// gone, which is what directories do, and `mainline` complains every two seconds while there is no
+/// network, which `status` says better.
+pub(crate) const LOG_FILTER: &str = "warn,syncd=info,notify=error,mainline=off";
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +80,7 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
         let _ = rustix::process::setsid();
     }
     protect_secrets();
-    start_log();
+    start_log(LOG_FILTER);
     let home = Home::open(directory)?;
     let lock = home.lock()?;
     let config = LiveConfig::open(&home, Surroundings::of_this_machine());
@@ -153,8 +154,9 @@ fn protect_secrets() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-fn start_log() {
-    let filter = EnvFilter::try_from_env("SYNCD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+/// Logs to standard error: what `SYNCD_LOG` says, else `usual`.
+pub(crate) fn start_log(usual: &str) {
+    let filter = EnvFilter::try_from_env("SYNCD_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
 }

@@ -84,7 +84,7 @@ fn state_of(runner: &Runner, all_noticed: bool) -> (FolderState, Option<String>,
         Activity::Held => FolderState::Held,
         Activity::Scanning => FolderState::Scanning,
         Activity::Syncing => FolderState::Syncing,
-        Activity::Idle if all_noticed => FolderState::Idle,
+        Activity::Idle if all_noticed && !runner.hands.is_looking_again() => FolderState::Idle,
         Activity::Idle => FolderState::Scanning,
     };
     if let (FolderState::Held, Some(hold)) = (state, runner.engine.hold()) {

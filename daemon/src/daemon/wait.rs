@@ -86,12 +86,15 @@ async fn stand(folder: &Arc<Folder>, peers: u64) -> Result<Standing, ApiError> {
             return Err(failure.clone());
         }
         let enough = runner.engine.seeds().0 as u64 >= peers;
+        let is_all_known = !runner.hands.is_looking_again();
         Ok(match runner.engine.activity() {
             Activity::Paused => Standing::Stopped("the folder is paused".into()),
             Activity::Held => Standing::Stopped(
                 runner.engine.hold().map_or_else(|| "the folder is held".into(), |hold| hold.message.clone()),
             ),
-            Activity::Idle if enough && (created || runner.engine.has_first_head()) => Standing::InSync,
+            Activity::Idle if enough && is_all_known && (created || runner.engine.has_first_head()) => {
+                Standing::InSync
+            }
             _ => Standing::NotYet,
         })
     });

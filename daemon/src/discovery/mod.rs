@@ -6,7 +6,10 @@
 //! - [`lan`]: beacons on the local network;
 //! - [`tracker`]: trackers over UDP and HTTP;
 //! - [`dht`]: the Mainline DHT.
+//!
+//! [`changes`] says when the network of this machine has changed, so that all may look again.
 
+pub mod changes;
 pub mod dht;
 pub mod lan;
 pub mod tracker;

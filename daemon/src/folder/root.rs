@@ -16,6 +16,7 @@ use super::archive::Archive;
 use super::hash::{HashContext, hash_file};
 use super::kept::{Kept, seconds_since_1970};
 use super::marker::{self, KnownStarts, Marker, RootTrouble, Start, Starts};
+use super::spelling::Spelling;
 use crate::disk::{Disk, DiskLock, DiskStat, Kind, Place, SpecialBits};
 use crate::store::FolderFacts;
 
@@ -120,6 +121,9 @@ fn look(
         other => other?,
     };
     let Some(found) = found else { return Ok(None) };
+    if Spelling::new(files.disk.as_ref()).foreign_part(path, &found)?.is_some() {
+        return Ok(None); // another path's, on a disk that folds names
+    }
     let content = match found.kind {
         Kind::Directory => Content::Directory,
         Kind::Symlink => Content::Symlink { target: files.disk.read_link(&at)?.into() },
@@ -169,4 +173,30 @@ pub fn trouble(path: &Path, trouble: &RootTrouble) -> Hold {
 
 fn database(error: &dyn std::error::Error) -> Hold {
     Hold { code: "DATABASE", message: format!("the folder's records cannot be kept: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{FoldingDisk, SpecialBits};
+    use crate::folder::scan::tests::support::{World, path};
+
+    /// A crash came before `A` was put beside `a`, of which it has the bytes, and a directory `D`
+    /// beside `d`.
+    #[test]
+    fn a_journalled_path_is_not_taken_for_its_twin_on_a_disk_that_folds_names() {
+        let world = World::new();
+        world.write("a", "bytes");
+        world.write("d/x", "x");
+        let real = crate::disk::RealDisk::open(world.root(), SpecialBits::Strip).expect("open");
+        let disk: Arc<dyn Disk> = Arc::new(FoldingDisk::new(Arc::new(real), false));
+        let files = HashContext { disk, ..world.files() };
+        let home = tempfile::tempdir().expect("a directory");
+        let store = crate::store::Store::open(&home.path().join("db")).expect("a database");
+        let kept = Kept(store.folder(&[1; 16]).expect("a folder"));
+        for (there, twin) in [("a", "A"), ("d", "D"), ("d/x", "D/x")] {
+            assert!(look(&files, &kept, &path(there)).expect("a look").is_some());
+            assert_eq!(look(&files, &kept, &path(twin)).expect("a look"), None, "{twin}");
+        }
+    }
 }

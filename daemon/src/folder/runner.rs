@@ -240,7 +240,7 @@ impl Runner {
                 Effect::Drop(peer, why) => {
                     if let Some(peer) = self.peers.get(&peer) {
                         tracing::warn!(peer = %peer.info().device_id.short(), why, "a peer is dropped");
-                        peer.close();
+                        peer.drop_liar();
                     }
                 }
                 Effect::Scan(what) => {

@@ -48,6 +48,24 @@ fn a_pinned_peer_is_tried_for_ever_at_longer_and_longer_pauses() {
 }
 
 #[test]
+fn a_beacon_is_worth_one_dial_until_a_device_has_proved_itself_there() {
+    let mut book = book();
+    let target = Target::Address(address(1));
+    book.add(FOLDER, target.clone(), FoundBy::Lan, at(0));
+    assert_eq!(dials(&mut book, 0..60), [0]);
+    book.add(FOLDER, target.clone(), FoundBy::Lan, at(60));
+    assert_eq!(dials(&mut book, 60..200), [60]);
+
+    book.add(FOLDER, target.clone(), FoundBy::Lan, at(200));
+    assert!(book.poll(at(200)).is_some());
+    book.handle_owner(Some(&target), address(1), BOB, at(200));
+    book.handle_connected(BOB);
+    book.handle_disconnected(BOB, at(210));
+    book.handle_ended(&target, true, at(210));
+    assert!(dials(&mut book, 210..240).len() > 3, "it is likely to come back");
+}
+
+#[test]
 fn a_hint_is_dialled_three_times_in_ten_minutes_however_often_it_is_named() {
     let mut book = book();
     let mut times = Vec::new();

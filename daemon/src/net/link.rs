@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,8 +63,6 @@ pub(super) enum Reason {
     TooSlow = 4,
     /// No folder is shared any more.
     NothingShared = 5,
-    /// The folder asked for it.
-    Asked = 6,
     /// It no longer answers.
     Dead = 7,
     /// The other side speaks another version, or is this device.
@@ -98,6 +96,8 @@ pub(super) struct Link {
     pub(super) session: Mutex<Session>,
     commands: mpsc::Sender<Command>,
     unwritten: AtomicU64,
+    /// Whoever has closed it here has seen the peer break the protocol.
+    is_of_a_liar: AtomicBool,
 }
 
 impl Link {
@@ -112,6 +112,7 @@ impl Link {
     }
 
     pub(super) fn close(&self, reason: Reason) {
+        self.is_of_a_liar.fetch_or(reason == Reason::Misbehaved, Ordering::Relaxed);
         self.connection.close(VarInt::from_u32(reason as u32), b"");
     }
 
@@ -159,6 +160,7 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -
         session: Mutex::new(session),
         commands,
         unwritten: AtomicU64::new(0),
+        is_of_a_liar: AtomicBool::new(false),
     });
     let started = timeout(PROVE_WITHIN, Driver::start(&hub, &link, origin, commands_in)).await;
     let Ok(Ok(mut driver)) = started else {
@@ -166,11 +168,11 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -
         return false;
     };
     let reason = driver.drive().await;
-    if reason == Reason::Misbehaved {
-        hub.book.lock().bar(address, hub.now() + BAR_MISBEHAVED);
-    }
     debug!(%address, ?reason, "a link has ended");
     link.close(reason);
+    if link.is_of_a_liar.load(Ordering::Relaxed) {
+        hub.book.lock().bar(address, hub.now() + BAR_MISBEHAVED);
+    }
     driver.leave_all().await;
     hub.handle_ended(&link);
     driver.device.is_some()

@@ -155,9 +155,10 @@ impl Peer {
         Ok(())
     }
 
-    /// Ends the link to the device, in all folders. It may be dialled again.
-    pub fn close(&self) {
-        self.0.link.close(Reason::Asked);
+    /// Ends the link to a device that has done what no honest one does, in all folders; its
+    /// address rests for a while.
+    pub fn drop_liar(&self) {
+        self.0.link.close(Reason::Misbehaved);
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {

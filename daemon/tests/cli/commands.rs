@@ -36,10 +36,11 @@ async fn shown(stage: &Stage, arguments: &[&str]) -> String {
 async fn every_help_text_is_as_reviewed() {
     let stage = Stage::start();
     insta::assert_snapshot!("help", shown(&stage, &["--help"]).await);
-    for command in [
-        "up", "daemon", "add", "get", "status", "wait", "keys", "peer", "doctor", "revert", "archive",
-        "config",
-    ] {
+    let commands = [
+        "up", "daemon", "tracker", "add", "get", "status", "wait", "keys", "peer", "doctor", "revert",
+        "archive", "config",
+    ];
+    for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), shown(&stage, &[command, "--help"]).await);
     }
     insta::assert_snapshot!("help_config_set", shown(&stage, &["config", "set", "--help"]).await);

@@ -93,7 +93,7 @@ fn discovery() -> Vec<WayRow> {
         ..WayRow::default()
     };
     vec![
-        WayRow { found: 1, ..way("lan", Some("eth0, wlan0")) },
+        WayRow { found: 1, ..way("lan", Some("the local network: eth0 (IPv4 and IPv6)")) },
         WayRow {
             last_announce: Some(now - 150),
             next: Some(now + 1_730),

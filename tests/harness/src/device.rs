@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::rc::Rc;
@@ -25,6 +26,10 @@ pub struct Device {
     home: PathBuf,
     data: PathBuf,
     space: Option<Rc<Space>>,
+    /// As whom it runs, if not as whoever runs the test.
+    user: Cell<Option<u32>>,
+    /// What it logs, if not the usual.
+    log: Option<&'static str>,
     daemon: RefCell<Option<Child>>,
     folders: Cell<u32>,
 }
@@ -45,7 +50,13 @@ pub struct Failure {
 }
 
 impl Device {
-    pub(crate) fn new(program: &Path, below: &Path, name: &str, space: Option<Rc<Space>>) -> Self {
+    pub(crate) fn new(
+        program: &Path,
+        below: &Path,
+        name: &str,
+        space: Option<Rc<Space>>,
+        log: Option<&'static str>,
+    ) -> Self {
         let (home, data) = (below.join(name).join("home"), below.join(name).join("data"));
         fs::create_dir_all(&home).expect("a home");
         fs::create_dir_all(&data).expect("a place for folders");
@@ -58,6 +69,8 @@ impl Device {
             home,
             data,
             space,
+            user: Cell::new(None),
+            log,
             daemon: RefCell::new(None),
             folders: Cell::new(0),
         }
@@ -88,7 +101,15 @@ impl Device {
             let enter = space.enter();
             command.arg(enter.get_program()).args(enter.get_args());
         }
+        if let Some(user) = self.user.get().map(|user| user.to_string()) {
+            // Again, since who becomes another user is no longer bound to the end of the thread.
+            command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
+            command.args(["--pdeathsig", "KILL", "--"]);
+        }
         command.arg(&self.program).arg("--home").arg(&self.home).arg("daemon");
+        if let Some(filter) = self.log {
+            command.env("SYNCD_LOG", filter);
+        }
         if self.space.is_none() {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -127,6 +148,32 @@ impl Device {
     /// Stops the process in the middle of whatever it does: it sees nothing until [`thaw`](Self::thaw).
     pub fn freeze(&self) {
         self.signal("-STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        eventually("it stands still", || {
+            let stat = fs::read_to_string(&stat).unwrap_or_default();
+            stat.rsplit(')').next()?.trim_start().starts_with('T').then_some(())
+        });
+    }
+
+    /// Whether the daemon has that file open just now.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().flatten();
+        open.into_iter().any(|found| fs::read_link(found.path()).is_ok_and(|file| file == path))
+    }
+
+    /// Gives all that is the daemon's to another user, as whom it runs from its next start on: what
+    /// the system counts for each user is its own then. Needs root.
+    pub fn run_as(&self, user: u32) {
+        let below = self.home.parent().expect("a home lies below something");
+        let all = [below, &self.home, &self.data, &self.home.join("config.toml")];
+        for path in all.into_iter().chain(below.ancestors().skip(1).take(1)) {
+            let mode = fs::metadata(path).expect("it is there").permissions().mode();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o011)).expect("a way in");
+        }
+        for path in all {
+            chown(path, Some(user), Some(user)).expect("root may give things away");
+        }
+        self.user.set(Some(user));
     }
 
     /// Lets a frozen daemon go on.
@@ -147,6 +194,27 @@ impl Device {
     /// Mends its wire.
     pub fn connect(&self) {
         self.space().set_wire(true);
+    }
+
+    /// Takes IPv6 from its machine, as many administrators do.
+    pub fn disable_ipv6(&self) {
+        self.space().set_ipv6(false).expect("the system obeys");
+    }
+
+    /// Takes all IPv4 addresses from its wire: what is left is IPv6, link-local.
+    pub fn drop_ipv4(&self) {
+        self.space().run("ip -4 addr flush dev e0").expect("the addresses can be dropped");
+    }
+
+    /// Lays one more wire straight to another device, named alike at both ends. Its addresses are
+    /// those that the system gives it, IPv6 and link-local.
+    pub fn wire_to(&self, other: &Self, name: &str) {
+        self.space().wire_to(other.space(), name).expect("a wire can be laid");
+    }
+
+    /// Takes such a wire away.
+    pub fn remove_wire(&self, name: &str) {
+        self.space().run(&format!("ip link del {name}")).expect("the wire can be taken away");
     }
 
     /// Limits what it can send, in megabits a second; `None` lifts the limit.

@@ -5,10 +5,14 @@
 //! and what is asked about it. [`Tree`] is what a directory shows, down to the last bit that is
 //! synced; [`Seed`] makes the files. [`wait`] has the only way to wait: for a state, with a deadline.
 //!
+//! A [`Lab`] is the same without daemons, for tests of a part of one.
+//!
 //! Nothing here knows the inside of `syncd`: all goes through the command line, the disk and the wire.
 
 mod device;
 mod folder;
+mod gate;
+mod lab;
 mod mount;
 mod net;
 mod permit;
@@ -20,6 +24,8 @@ pub mod wait;
 
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
+pub use gate::{Gate, Rename};
+pub use lab::{Host, Lab};
 pub use mount::Mount;
 pub use net::Net;
 pub use seed::{Seed, every_kind, small_files};

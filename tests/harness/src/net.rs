@@ -18,6 +18,7 @@ pub struct Net {
     program: PathBuf,
     devices: RefCell<Vec<Rc<Device>>>, // first, so that nothing runs any more when the rest goes
     switch: Option<Space>,
+    log: Option<&'static str>,
     directory: TempDir,
     _permit: Permit,
 }
@@ -28,11 +29,28 @@ impl Net {
     /// Devices find each other by LAN beacon: on a bridge between namespaces, or, where none can be
     /// made (or `SYNCD_E2E_LOOPBACK` is set), on loopback.
     pub fn new(program: impl Into<PathBuf>) -> Self {
+        let switch = Space::are_allowed().then(|| Space::switch().expect("a switch can be made"));
+        Self::with(program.into(), switch)
+    }
+
+    /// The same without wires, whoever runs the test: devices listen on loopback, where the story
+    /// itself can speak to them.
+    pub fn on_loopback(program: impl Into<PathBuf>) -> Self {
+        Self::with(program.into(), None)
+    }
+
+    fn with(program: PathBuf, switch: Option<Space>) -> Self {
         let permit = Permit::take();
         let mut directory = tempfile::Builder::new().prefix("syncd-e2e-").tempdir().expect("a directory");
         directory.disable_cleanup(std::env::var_os("SYNCD_E2E_KEEP").is_some());
-        let switch = Space::are_allowed().then(|| Space::switch().expect("a switch can be made"));
-        Self { program: program.into(), devices: RefCell::default(), switch, directory, _permit: permit }
+        Self { program, devices: RefCell::default(), switch, log: None, directory, _permit: permit }
+    }
+
+    /// Daemons started from now on log what this filter lets through.
+    #[must_use]
+    pub fn logging(mut self, filter: &'static str) -> Self {
+        self.log = Some(filter);
+        self
     }
 
     /// Starts a device; its name is also what its conflict copies say.
@@ -59,7 +77,7 @@ impl Net {
     }
 
     fn add(&self, name: &str, space: Option<Rc<Space>>) -> Rc<Device> {
-        let device = Rc::new(Device::new(&self.program, self.directory.path(), name, space));
+        let device = Rc::new(Device::new(&self.program, self.directory.path(), name, space, self.log));
         self.devices.borrow_mut().push(Rc::clone(&device));
         device
     }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -91,7 +92,33 @@ impl Space {
         command
     }
 
-    fn run(&self, line: &str) -> Result<(), String> {
+    /// Moves this thread, and the threads that it will start, into the namespace.
+    pub(crate) fn enter_thread(&self) -> Result<(), String> {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        let path = format!("/proc/{}/ns/net", self.pid());
+        let file = fs::File::open(&path).map_err(|cause| format!("{path}: {cause}"))?;
+        let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
+        moved.map_err(|cause| format!("{path}: {cause}"))
+    }
+
+    /// Lays a wire straight to another namespace; it is named `name` at both ends and has no
+    /// addresses but those that the system gives it.
+    pub(crate) fn wire_to(&self, other: &Self, name: &str) -> Result<(), String> {
+        let (here, there) = (self.pid(), other.pid());
+        let wire = format!("ip link add {name} netns {here} type veth peer name {name} netns {there}");
+        run(Command::new("sh").args(["-c", &wire]))?;
+        self.run(&format!("ip link set {name} up"))?;
+        other.run(&format!("ip link set {name} up"))
+    }
+
+    /// Turns IPv6 off or on.
+    pub(crate) fn set_ipv6(&self, on: bool) -> Result<(), String> {
+        let line = format!("echo {} > /proc/sys/net/ipv6/conf/all/disable_ipv6", u8::from(!on));
+        run(self.enter().args(["sh", "-c", &line]))
+    }
+
+    /// Runs a program there, which must succeed.
+    pub(crate) fn run(&self, line: &str) -> Result<(), String> {
         run(self.enter().args(line.split(' ')))
     }
 

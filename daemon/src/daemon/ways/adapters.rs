@@ -1,6 +1,7 @@
 //! The real ways behind one interface.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,12 +14,12 @@ use super::{Running, Start};
 use crate::discovery::dht::{Dht, DhtConfig};
 use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
 use crate::discovery::tracker::{Trackers, TrackersConfig};
-use crate::discovery::{Hint, Reachable, Way, WayStatus};
+use crate::discovery::{Hint, Reachable, WayStatus};
 
 /// Starts the real ways of a daemon.
 pub(in crate::daemon) struct Real {
     /// Where this daemon answers QUIC.
-    pub(in crate::daemon) quic_port: u16,
+    pub(in crate::daemon) listen: Vec<SocketAddr>,
     /// Under which ports the world reaches it.
     pub(in crate::daemon) reachable: watch::Receiver<Reachable>,
     /// Where files of the daemon lie.
@@ -28,8 +29,8 @@ pub(in crate::daemon) struct Real {
 impl Start for Real {
     fn start(&self, source: &Source, hints: mpsc::Sender<Hint>) -> Result<Arc<dyn Running>, String> {
         match source {
-            Source::Lan => self.lan(LanMode::On, hints),
-            Source::LanOnLoopback => self.lan(LanMode::Loopback, hints),
+            Source::Lan => Ok(self.lan(LanMode::On, hints)),
+            Source::LanOnLoopback => Ok(self.lan(LanMode::Loopback, hints)),
             Source::Dht(bootstrap) => self.dht(bootstrap, hints),
             Source::Trackers => Ok(self.trackers(hints)),
         }
@@ -37,17 +38,9 @@ impl Start for Real {
 }
 
 impl Real {
-    fn lan(&self, mode: LanMode, hints: mpsc::Sender<Hint>) -> Result<Arc<dyn Running>, String> {
-        let config =
-            LanConfig { mode, port: lan::PORT, quic_port: self.quic_port, seed: crate::random::bytes() };
-        let (lan, mut receiver) = Lan::start(config)
-            .map_err(|error| format!("UDP port {} cannot be listened on: {error}", lan::PORT))?;
-        tokio::spawn(async move {
-            while let Some(hint) = receiver.recv().await {
-                let _ = hints.try_send(hint); // the next beacon brings it again
-            }
-        });
-        Ok(Arc::new(lan))
+    fn lan(&self, mode: LanMode, hints: mpsc::Sender<Hint>) -> Arc<dyn Running> {
+        let (listen, seed) = (self.listen.clone(), crate::random::bytes());
+        Arc::new(Lan::start(LanConfig { mode, port: lan::PORT, listen, seed, hints }))
     }
 
     fn trackers(&self, hints: mpsc::Sender<Hint>) -> Arc<dyn Running> {
@@ -129,11 +122,8 @@ impl Running for Lan {
         Lan::remove_folder(self, folder);
     }
 
-    fn status(&self, _: FolderId) -> Vec<WayStatus> {
-        let status = Lan::status(self);
-        let found = usize::try_from(status.found).unwrap_or(usize::MAX);
-        let source = status.interfaces.join(", ");
-        vec![WayStatus { way: Way::Lan, source, last_announce: None, next: None, found, error: status.error }]
+    fn status(&self, folder: FolderId) -> Vec<WayStatus> {
+        vec![Lan::status(self, folder)]
     }
 
     fn look_again(&self) {} // it looks at the interfaces every few seconds anyway

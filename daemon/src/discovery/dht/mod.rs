@@ -26,6 +26,8 @@ mod turn;
 #[cfg(test)]
 mod fake_node;
 #[cfg(test)]
+mod interop_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

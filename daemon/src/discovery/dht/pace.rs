@@ -29,12 +29,13 @@ pub(super) struct Pace {
     step: usize,
     due: Duration,
     last: Option<Duration>,
+    has_failed: bool,
 }
 
 impl Pace {
     /// The first turn is due at once.
     pub(super) fn new(now: Duration) -> Self {
-        Self { step: 0, due: now, last: None }
+        Self { step: 0, due: now, last: None, has_failed: false }
     }
 
     /// When the next turn is due.
@@ -49,8 +50,16 @@ impl Pace {
         if was_answered {
             self.step = (self.step + 1).min(PAUSES.len() - 1);
         }
+        self.has_failed = !was_answered;
         self.last = Some(now);
         self.due = now + pause - pause / 4 * u32::from(jitter) / 255;
+    }
+
+    /// There are nodes to ask again: what the last turn could not do need not wait.
+    pub(super) fn handle_entry(&mut self, now: Duration, jitter: u8) {
+        if self.has_failed {
+            self.handle_change(now, jitter);
+        }
     }
 
     /// Something has changed that makes a turn worth while: another network, another port.
@@ -100,6 +109,17 @@ mod tests {
         }
         pace.handle_turn(true, at(600), 0);
         assert_eq!(pace.due(), at(660));
+    }
+
+    #[test]
+    fn a_turn_that_has_failed_is_made_up_for_as_soon_as_there_are_nodes_to_ask() {
+        let mut pace = Pace::new(at(0));
+        pace.handle_turn(true, at(0), 0);
+        pace.handle_entry(at(5), 0);
+        assert_eq!(pace.due(), at(20));
+        pace.handle_turn(false, at(20), 0);
+        pace.handle_entry(at(40), 0);
+        assert_eq!(pace.due(), at(40));
     }
 
     #[test]

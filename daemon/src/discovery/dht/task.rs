@@ -61,6 +61,8 @@ pub(super) struct Task {
     number: u64,
     /// Since when a way in is looked for.
     entering: Option<Duration>,
+    /// The port that the last turns have announced.
+    port: Option<u16>,
     enter_at: Duration,
     tend_at: Duration,
     save_at: Duration,
@@ -79,6 +81,7 @@ impl Task {
             node: None,
             number: 0,
             entering: None,
+            port: None,
             enter_at: Duration::ZERO,
             tend_at: Duration::ZERO,
             save_at: Duration::ZERO,
@@ -90,6 +93,7 @@ impl Task {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let path = self.config.state_file.clone();
         self.contacts = tokio::task::spawn_blocking(move || contacts::load(&path)).await.unwrap_or_default();
+        self.port = self.config.reachable.borrow().v4;
         let mut may_change = true;
         loop {
             self.advance();
@@ -100,7 +104,7 @@ impl Task {
                     None => return,
                 },
                 changed = self.config.reachable.changed(), if may_change => match changed {
-                    Ok(()) => self.look_again(),
+                    Ok(()) => self.on_reachable(),
                     Err(_) => may_change = false, // the port that we know stays
                 },
                 Some(done) = self.work.join_next_with_id() => self.on_done(done),
@@ -113,7 +117,7 @@ impl Task {
 
     fn advance(&mut self) {
         let now = self.now();
-        let port = self.config.reachable.borrow().v4;
+        let port = self.port;
         let Some(port) = port.filter(|_| !self.folders.is_empty()) else {
             self.node = None;
             let trouble =
@@ -177,7 +181,7 @@ impl Task {
 
     fn wake_at(&self) -> Duration {
         let rest = self.now() + AT_REST;
-        if self.folders.is_empty() || self.config.reachable.borrow().v4.is_none() {
+        if self.folders.is_empty() || self.port.is_none() {
             return rest;
         }
         if self.node.is_none() {
@@ -205,16 +209,28 @@ impl Task {
         }
     }
 
+    fn on_reachable(&mut self) {
+        let port = self.config.reachable.borrow().v4;
+        if std::mem::replace(&mut self.port, port) != port {
+            self.look_again();
+        }
+    }
+
     fn look_again(&mut self) {
         let now = self.now();
+        self.hurry(|pace, jitter| pace.handle_change(now, jitter));
+        self.enter_at = now;
+    }
+
+    /// Brings turns forward, not all at once; a single folder need not wait.
+    fn hurry(&mut self, forward: impl Fn(&mut Pace, u8)) {
         let mut jitters = vec![0; self.folders.len()];
         if jitters.len() > 1 {
             self.random.fill(&mut jitters);
         }
         for (folder, jitter) in self.folders.values_mut().zip(jitters) {
-            folder.pace.handle_change(now, jitter);
+            forward(&mut folder.pace, jitter);
         }
-        self.enter_at = now;
     }
 
     fn on_done(&mut self, done: Result<(Id, Done), JoinError>) {
@@ -235,9 +251,11 @@ impl Task {
                 self.node = Some(node);
                 self.number += 1;
                 self.tend_at = now + TEND_EVERY;
-                if self.board.lock().trouble.take().is_some() {
-                    self.look_again();
-                }
+                let was_out = self.board.lock().trouble.take().is_some();
+                self.hurry(|pace, jitter| match was_out {
+                    true => pace.handle_change(now, jitter),
+                    false => pace.handle_entry(now, jitter),
+                });
             }
             Err(error) => {
                 debug!(%error, "not in the DHT");

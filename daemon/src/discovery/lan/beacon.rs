@@ -70,6 +70,10 @@ impl TagBook {
         self.keys.is_empty()
     }
 
+    pub(super) fn folders(&self) -> Vec<FolderId> {
+        self.keys.keys().copied().collect()
+    }
+
     /// The datagrams of one round, several where the folders do not fit in one.
     pub(super) fn encode(&self, nonce: Nonce, quic_port: u16) -> Vec<Vec<u8>> {
         let tags: Vec<Tag> = self.keys.values().map(|key| tag(key, &nonce)).collect();
@@ -127,6 +131,12 @@ mod tests {
     fn another_nonce_makes_other_tags() {
         let (one, two) = (book([1]).encode([1; 8], 1), book([1]).encode([2; 8], 1));
         assert_ne!(one[0][HEADER_LEN..], two[0][HEADER_LEN..]);
+    }
+
+    #[test]
+    fn nothing_of_a_folder_can_be_read_in_a_beacon() {
+        let datagram = book([0x41]).encode([7; 8], 4455).remove(0);
+        assert!(!datagram.windows(3).any(|bytes| bytes == [0x41; 3]));
     }
 
     #[test]

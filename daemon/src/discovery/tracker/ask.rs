@@ -10,6 +10,7 @@ use super::book::Job;
 use super::http::{Fetched, Http};
 use super::names::Names;
 use super::random::Random;
+use super::swarm::Step;
 use super::udp::Udp;
 use super::url::{Scheme, TrackerUrl};
 use super::{Family, Scrape, TrackerError};
@@ -33,6 +34,8 @@ pub(super) struct Answer {
     pub(super) min_interval: Option<Duration>,
     /// Where it sees us.
     pub(super) external_ip: Option<IpAddr>,
+    /// How many there are, as the tracker counts.
+    pub(super) total: u32,
     /// The others, and perhaps ourselves.
     pub(super) peers: Vec<SocketAddr>,
 }
@@ -40,7 +43,7 @@ pub(super) struct Answer {
 impl From<IpAddr> for Answer {
     /// An answer that says nothing.
     fn from(from: IpAddr) -> Self {
-        Self { from, interval: None, min_interval: None, external_ip: None, peers: Vec::new() }
+        Self { from, interval: None, min_interval: None, external_ip: None, total: 0, peers: Vec::new() }
     }
 }
 
@@ -55,7 +58,7 @@ pub(super) struct Asker {
 impl Asker {
     pub(super) fn new(random: Random) -> Self {
         let random = Arc::new(random);
-        Self { udp: Udp::open(Arc::clone(&random)), http: Http::new(), names: Names::default(), random }
+        Self { udp: Udp::new(Arc::clone(&random)), http: Http::new(), names: Names::default(), random }
     }
 
     pub(super) fn random(&self) -> &Random {
@@ -68,10 +71,19 @@ impl Asker {
         self.names.forget();
     }
 
-    pub(super) async fn announce(&self, job: &Job) -> Result<Answer, TrackerError> {
-        let announce = self.announce_of(job);
+    /// Makes the request of a job.
+    pub(super) async fn ask(&self, job: &Job) -> Result<Answer, TrackerError> {
         let (url, family) = &job.line;
         let turn = usize::try_from(job.failures).unwrap_or_default();
+        let (event, port) = match job.step {
+            Step::Announce { event, port } => (event, port),
+            Step::Count => {
+                let Scrape { address, totals } = self.scrape(url, *family, turn, job.discovery).await?;
+                let total = totals.seeders.saturating_add(totals.leechers);
+                return Ok(Answer { total, ..Answer::from(address.ip()) });
+            }
+        };
+        let announce = self.announce(&job.discovery, event, port);
         let answer = match url.scheme {
             Scheme::Udp => self.announce_udp(url, *family, turn, &announce).await,
             Scheme::Http | Scheme::Https => self.announce_http(url, *family, turn, &announce).await,
@@ -79,19 +91,19 @@ impl Asker {
         Ok(Answer { peers: answer.peers.iter().map(canonical).collect(), ..answer })
     }
 
-    fn announce_of(&self, job: &Job) -> Announce {
-        let (peer_id, key) = self.random.identity(&job.discovery);
+    fn announce(&self, discovery: &DiscoveryId, event: Event, port: u16) -> Announce {
+        let (peer_id, key) = self.random.identity(discovery);
         Announce {
-            info_hash: job.discovery.0,
+            info_hash: discovery.0,
             peer_id,
             downloaded: 0,
             // Some trackers do not tell those who have everything of each other.
             left: 1,
             uploaded: 0,
-            event: job.step.event,
+            event,
             key,
-            want: Some(if job.step.event == Event::Stopped { 0 } else { WANTED }),
-            port: job.step.port,
+            want: Some(if event == Event::Stopped { 0 } else { WANTED }),
+            port,
         }
     }
 
@@ -120,7 +132,8 @@ impl Asker {
             Family::V6 => peers_v6(announced.peers).take(MAX_TAKEN).collect(),
         };
         let interval = Some(Duration::from_secs(announced.interval.into()));
-        Ok(Answer { interval, peers, ..Answer::from(to.ip()) })
+        let total = announced.seeders.saturating_add(announced.leechers);
+        Ok(Answer { interval, total, peers, ..Answer::from(to.ip()) })
     }
 
     async fn announce_http(
@@ -140,25 +153,29 @@ impl Asker {
             interval: read.interval.map(seconds),
             min_interval: read.min_interval.map(seconds),
             external_ip: read.external_ip,
+            total: read.seeders.unwrap_or_default().saturating_add(read.leechers.unwrap_or_default()),
             peers: read.peers,
         })
     }
 
+    /// Asks how many there are of a folder.
     pub(super) async fn scrape(
         &self,
         url: &TrackerUrl,
         family: Family,
+        turn: usize,
         discovery: DiscoveryId,
     ) -> Result<Scrape, TrackerError> {
         let hashes = [discovery.0];
         if url.scheme != Scheme::Udp {
             let target = url.scrape_target(&scrape_query(&hashes)).ok_or(TrackerError::NoScrape)?;
-            let fetched = self.http.get(url, target, (&self.names, family), 0).await?;
+            let fetched = self.http.get(url, target, (&self.names, family), turn).await?;
             let read = parse_scrape_answer(&fetched.body, &discovery.0);
             let totals = read_http(read, &fetched, discovery)?.unwrap_or_default();
             return Ok(Scrape { address: fetched.from, totals });
         }
-        let to = self.names.resolve(url, family).await?[0];
+        let addresses = self.names.resolve(url, family).await?;
+        let to = addresses[turn % addresses.len()];
         let request = |connection, transaction| scrape_request(connection, transaction, &hashes);
         let bytes = self.udp.ask(to, request).await?;
         match read_udp(&bytes, to, discovery)? {

@@ -12,7 +12,7 @@ use keystore::{DiscoveryId, FolderId};
 
 use super::line::{Line, Row};
 use super::swarm::{Heard, Step};
-use super::url::{Host, TrackerUrl};
+use super::url::{Host, Scheme, TrackerUrl};
 use super::{Family, TrackerError};
 use crate::discovery::Reachable;
 
@@ -97,8 +97,8 @@ impl Book {
         let listed = Listed { discovery, trackers: parse_all(trackers) };
         let lines = listed.lines();
         for key in &lines {
-            let port = port_of(self.reachable, key.1);
-            self.lines.entry(key.clone()).or_insert_with(|| Line::new(port)).want(discovery, folder, now);
+            let new = || Line::new(port_of(self.reachable, key.1), key.0.scheme == Scheme::Udp);
+            self.lines.entry(key.clone()).or_insert_with(new).want(discovery, folder, now);
         }
         if let Some(old) = old {
             let is_kept = |key: &LineKey| old.discovery == discovery && lines.contains(key);
@@ -180,6 +180,7 @@ impl Book {
         let Some(line) = self.lines.get_mut(&job.line) else { return };
         match outcome {
             Ok(heard) => line.handle_answer(&job.discovery, job.step, heard, now, jitter),
+            Err(_) if job.step == Step::Count => line.handle_no_count(&job.discovery, now),
             Err(error) if error.is_refusal() => {
                 line.handle_refusal(&job.discovery, error.to_string(), now, jitter);
             }

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT};
+use hyper::http::response::Parts;
 use hyper::rt::{Read, Write};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -23,6 +24,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::names::Names;
 use super::url::{Host, Scheme, TrackerUrl};
@@ -89,12 +91,8 @@ impl Http {
             if let Some(from) = came_from.filter(|from| !may_lead(from.ip(), address.ip())) {
                 return Err(redirect(from, "into a private network"));
             }
-            let unreachable = |cause| TrackerError::Unreachable { address, cause };
-            let exchange = timeout(WITHIN, self.exchange(&url, &target, address));
-            let (head, body) = match exchange.await {
-                Ok(result) => result.map_err(unreachable)?,
-                Err(_) => return Err(TrackerError::Silent { address }),
-            };
+            let exchange = timeout(WITHIN, self.exchange(&url, &target, address)).await;
+            let (head, body) = exchange.map_err(|_| TrackerError::Silent { address })??;
             let status = head.status.as_u16();
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(Fetched { from: address, status, body });
@@ -114,20 +112,25 @@ impl Http {
         url: &TrackerUrl,
         target: &str,
         address: SocketAddr,
-    ) -> io::Result<(hyper::http::response::Parts, Bytes)> {
-        let stream = TcpStream::connect(address).await?;
-        let answer = match url.scheme {
-            Scheme::Https => {
-                let tls = self.tls.as_ref().map_err(|cause| io::Error::other(cause.to_string()))?;
-                let name = match &url.host {
-                    Host::Ip(ip) => ServerName::from(*ip),
-                    Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
-                };
-                send(TokioIo::new(tls.connect(name, stream).await?), url, target).await
-            }
-            Scheme::Http | Scheme::Udp => send(TokioIo::new(stream), url, target).await,
+    ) -> Result<(Parts, Bytes), TrackerError> {
+        let unreachable = |cause| TrackerError::Unreachable { address, cause };
+        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+        let answer = if url.scheme == Scheme::Https {
+            let stream = self.secure(url, stream).await.map_err(unreachable)?;
+            send(TokioIo::new(stream), url, target).await
+        } else {
+            send(TokioIo::new(stream), url, target).await
         };
-        answer.map_err(io::Error::other)
+        answer.map_err(|cause| TrackerError::Malformed { address, why: cause.to_string() })
+    }
+
+    async fn secure(&self, url: &TrackerUrl, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let tls = self.tls.as_ref().map_err(|cause| io::Error::other(cause.to_string()))?;
+        let name = match &url.host {
+            Host::Ip(ip) => ServerName::from(*ip),
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
+        };
+        tls.connect(name, stream).await
     }
 }
 
@@ -138,7 +141,7 @@ async fn send(
     stream: impl Read + Write + Unpin + Send + 'static,
     url: &TrackerUrl,
     target: &str,
-) -> Result<(hyper::http::response::Parts, Bytes), BoxError> {
+) -> Result<(Parts, Bytes), BoxError> {
     let request = Request::get(target)
         .header(HOST, host_header(url))
         .header(USER_AGENT, concat!("syncd/", env!("CARGO_PKG_VERSION")))

@@ -52,11 +52,13 @@ pub(super) struct Line {
     /// When the allowance would be used up to nothing.
     paid_until: Duration,
     is_ending: bool,
+    /// Whether a count is cheaper than an announce.
+    can_count: bool,
 }
 
 impl Line {
-    pub(super) fn new(port: Option<u16>) -> Self {
-        Self { port, ..Self::default() }
+    pub(super) fn new(port: Option<u16>, can_count: bool) -> Self {
+        Self { port, can_count, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -73,7 +75,8 @@ impl Line {
     }
 
     pub(super) fn want(&mut self, discovery: DiscoveryId, folder: FolderId, now: Duration) {
-        self.swarms.entry(discovery).or_insert_with(|| Swarm::new(folder, now));
+        let can_count = self.can_count;
+        self.swarms.entry(discovery).or_insert_with(|| Swarm::new(folder, can_count, now));
         self.change(&discovery, |swarm| swarm.want(folder, now));
     }
 
@@ -119,7 +122,7 @@ impl Line {
         let swarm = self.swarms.get(&discovery)?;
         self.under_way.insert(discovery);
         self.paid_until = self.paid_until.max(now) + GAP;
-        Some((discovery, swarm.folder, swarm.step(self.port?)))
+        Some((discovery, swarm.folder, swarm.step(self.port?, now)))
     }
 
     /// When there is something to say that may be said; `None`: not before something happens.
@@ -150,10 +153,16 @@ impl Line {
         jitter: u8,
     ) {
         self.handle_sign_of_life();
-        self.land(discovery, |swarm| match step.event {
-            Event::Stopped => swarm.handle_stopped(now),
-            _ => swarm.handle_announced(step.port, heard, now, jitter),
+        self.land(discovery, |swarm| match step {
+            Step::Announce { event: Event::Stopped, .. } => swarm.handle_stopped(now),
+            Step::Announce { port, .. } => swarm.handle_announced(port, heard, now, jitter),
+            Step::Count => swarm.handle_counted(Some(heard.total), now),
         });
+    }
+
+    /// The tracker does not count for us. That says nothing of how it is: many have this switched off.
+    pub(super) fn handle_no_count(&mut self, discovery: &DiscoveryId, now: Duration) {
+        self.land(discovery, |swarm| swarm.handle_counted(None, now));
     }
 
     /// The tracker wants nothing of this folder.
@@ -184,9 +193,9 @@ impl Line {
         self.not_before = now + backoff(AFTER_SILENCE, self.failures, jitter);
         self.failures = self.failures.saturating_add(1);
         (self.error, self.is_absent) = (Some(error), false);
-        self.land(discovery, |swarm| match step.event {
-            Event::Stopped => swarm.handle_stopped(now),
-            _ => swarm.handle_silence(now, jitter),
+        self.land(discovery, |swarm| match step.is_stop() {
+            true => swarm.handle_stopped(now),
+            false => swarm.handle_silence(now, jitter),
         });
     }
 
@@ -207,7 +216,7 @@ impl Line {
         let was_tried = error.is_some() || swarm.last_announce.is_some();
         Some(Row {
             last_announce: swarm.last_announce,
-            next: (!is_under_way).then(|| swarm.due.max(self.ready_at())),
+            next: (!is_under_way).then(|| swarm.next_announce.max(self.ready_at())),
             found: swarm.found,
             is_well: was_tried.then_some(error.is_none()),
             is_absent: self.is_absent,

@@ -180,7 +180,7 @@ pub struct Scrape {
 pub async fn scrape(url: &str, discovery: DiscoveryId) -> Result<Scrape, TrackerError> {
     let url: TrackerUrl = url.parse()?;
     let asker = Asker::new(Random::new(&crate::random::bytes()));
-    let ask = |family| asker.scrape(&url, family, discovery);
+    let ask = |family| asker.scrape(&url, family, 0, discovery);
     let (v4, v6) = match url.host {
         Host::Ip(ip) => return ask(Family::of(ip)).await,
         Host::Name(_) => tokio::join!(ask(Family::V4), ask(Family::V6)),

@@ -13,7 +13,7 @@ use super::TrackerError;
 use super::ask::{Answer, Asker};
 use super::book::{Book, Job};
 use super::own::OwnAddresses;
-use super::swarm::Heard;
+use super::swarm::{Heard, Step};
 use crate::discovery::{Hint, Reachable, Way};
 
 /// When nothing is due, and nothing to be waited for but what wakes the loop anyway.
@@ -78,7 +78,7 @@ impl Run {
         while let Some(job) = book.poll(now) {
             let shared = Arc::clone(&self.shared);
             jobs.spawn(async move {
-                let answer = shared.asker.announce(&job).await;
+                let answer = shared.asker.ask(&job).await;
                 (job, answer)
             });
         }
@@ -100,7 +100,11 @@ impl Run {
     }
 
     fn pass_on(&mut self, job: &Job, answer: &Answer) -> Heard {
-        let others = self.own.others(answer, job.step.port);
+        let port = match job.step {
+            Step::Announce { port, .. } => Some(port),
+            Step::Count => None,
+        };
+        let others = port.map(|port| self.own.others(answer, port)).unwrap_or_default();
         for &address in &others {
             let hint = Hint { folder: job.folder, address, namer: answer.from, way: Way::Tracker };
             // When nobody keeps up, the rest is named again with the next answer.
@@ -108,6 +112,7 @@ impl Run {
                 break;
             }
         }
-        Heard { interval: answer.interval, min_interval: answer.min_interval, found: others.len() }
+        let &Answer { interval, min_interval, total, .. } = answer;
+        Heard { interval, min_interval, found: others.len(), total }
     }
 }

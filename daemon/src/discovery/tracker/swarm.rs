@@ -18,6 +18,10 @@ const LEAST_OF_ALL: Duration = Duration::from_secs(5);
 const MOST_INTERVAL: Duration = Duration::from_secs(3600);
 /// A tracker's own least interval is obeyed up to this.
 const MOST_LEAST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Who is alone, at a tracker that names no least interval, counts this often, and announces itself
+/// when somebody has come: otherwise one who cannot be dialled, and so must dial, would hear of
+/// another half an hour late. A count is one small datagram each way, and tells the tracker nothing.
+const COUNT_EVERY: Duration = Duration::from_secs(300);
 /// The pause after the first refusal; it doubles up to [`USUAL_INTERVAL`]. The operator may just be
 /// adding us to the list.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
@@ -28,11 +32,22 @@ pub(super) const AFTER_SILENCE: Duration = Duration::from_secs(30);
 
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
-    /// Started, stopped or nothing special.
-    pub(super) event: Event,
-    /// The port that is announced.
-    pub(super) port: u16,
+pub(super) enum Step {
+    /// Tell of ourselves, and ask for others.
+    Announce {
+        /// Started, stopped or nothing special.
+        event: Event,
+        /// The port that is announced.
+        port: u16,
+    },
+    /// Only ask how many there are.
+    Count,
+}
+
+impl Step {
+    pub(super) fn is_stop(self) -> bool {
+        matches!(self, Self::Announce { event: Event::Stopped, .. })
+    }
 }
 
 /// What an answer said about when to ask again, and what it found.
@@ -44,6 +59,8 @@ pub(super) struct Heard {
     pub(super) min_interval: Option<Duration>,
     /// Addresses of others.
     pub(super) found: usize,
+    /// How many there are, as the tracker counts; perhaps with us.
+    pub(super) total: u32,
 }
 
 #[derive(Debug)]
@@ -51,6 +68,12 @@ pub(super) struct Swarm {
     pub(super) folder: FolderId,
     /// When there is something to say.
     pub(super) due: Duration,
+    /// When it is time to announce; what is due before is to count.
+    pub(super) next_announce: Duration,
+    /// Whether a count costs next to nothing, and the tracker answers it.
+    can_count: bool,
+    /// The last count.
+    total: u32,
     /// The port under which the tracker knows us; `None`: it does not.
     told: Option<u16>,
     /// Whether the folder still wants this tracker.
@@ -63,10 +86,13 @@ pub(super) struct Swarm {
 }
 
 impl Swarm {
-    pub(super) fn new(folder: FolderId, now: Duration) -> Self {
+    pub(super) fn new(folder: FolderId, can_count: bool, now: Duration) -> Self {
         Self {
             folder,
             due: now,
+            next_announce: now,
+            can_count,
+            total: 0,
             told: None,
             is_wanted: true,
             last_announce: None,
@@ -77,14 +103,16 @@ impl Swarm {
         }
     }
 
-    /// What is to be said when it is due, if we are reached at `port`. What the tracker knows of a
-    /// port that is ours no more is taken back first, or others would go on dialling it.
-    pub(super) fn step(&self, port: u16) -> Step {
-        match self.told {
-            Some(told) if !self.is_wanted || told != port => Step { event: Event::Stopped, port: told },
-            Some(_) => Step { event: Event::None, port },
-            None => Step { event: Event::Started, port },
-        }
+    /// What is to be said now that it is due, if we are reached at `port`. What the tracker knows of
+    /// a port that is ours no more is taken back first, or others would go on dialling it.
+    pub(super) fn step(&self, port: u16, now: Duration) -> Step {
+        let (event, port) = match self.told {
+            Some(told) if !self.is_wanted || told != port => (Event::Stopped, told),
+            Some(_) if now < self.next_announce => return Step::Count,
+            Some(_) => (Event::None, port),
+            None => (Event::Started, port),
+        };
+        Step::Announce { event, port }
     }
 
     /// Whether nothing is left to be said.
@@ -95,12 +123,18 @@ impl Swarm {
     pub(super) fn want(&mut self, folder: FolderId, now: Duration) {
         self.folder = folder;
         if !self.is_wanted {
-            (self.is_wanted, self.due) = (true, now);
+            self.is_wanted = true;
+            self.announce_at(now);
         }
     }
 
     pub(super) fn unwant(&mut self, now: Duration) {
-        (self.is_wanted, self.due) = (false, now);
+        self.is_wanted = false;
+        self.announce_at(now);
+    }
+
+    fn announce_at(&mut self, at: Duration) {
+        (self.due, self.next_announce) = (at, at);
     }
 
     /// Forgets that the tracker knows us, since it cannot be told otherwise.
@@ -115,17 +149,42 @@ impl Swarm {
         self.found = heard.found;
         self.error = None;
         (self.refusals, self.silences) = (0, 0);
-        self.due = if self.is_wanted { now + pause(heard, jitter) } else { now };
+        self.total = heard.total;
+        self.announce_at(if self.is_wanted { now + pause(heard, jitter) } else { now });
+        self.count_while_alone(now);
+    }
+
+    /// The tracker has said how many there are, or that it does not say.
+    pub(super) fn handle_counted(&mut self, total: Option<u32>, now: Duration) {
+        match total {
+            None => {
+                self.can_count = false;
+                self.due = self.next_announce;
+            }
+            // Somebody has come: to be heard of, we announce ourselves.
+            Some(total) if total > self.total => self.announce_at(now),
+            Some(total) => {
+                self.total = total;
+                self.due = self.next_announce;
+                self.count_while_alone(now);
+            }
+        }
+    }
+
+    fn count_while_alone(&mut self, now: Duration) {
+        if self.can_count && self.is_wanted && self.found == 0 {
+            self.due = self.due.min(now + COUNT_EVERY);
+        }
     }
 
     /// The tracker was told that we go, or cannot be told.
     pub(super) fn handle_stopped(&mut self, now: Duration) {
         self.told = None;
-        self.due = now;
+        self.announce_at(now);
     }
 
     pub(super) fn handle_refused(&mut self, error: String, now: Duration, jitter: u8) {
-        self.due = now + backoff(AFTER_REFUSAL, self.refusals, jitter);
+        self.announce_at(now + backoff(AFTER_REFUSAL, self.refusals, jitter));
         (self.refusals, self.silences) = (self.refusals.saturating_add(1), 0);
         self.error = Some(error);
         self.told = None;
@@ -136,21 +195,23 @@ impl Swarm {
         if !self.is_wanted {
             self.forget();
         }
-        self.due = now + backoff(AFTER_SILENCE, self.silences, jitter);
+        self.announce_at(now + backoff(AFTER_SILENCE, self.silences, jitter));
         self.silences = self.silences.saturating_add(1);
     }
 
     /// We are now reached at another port: soon, if the tracker knows an old one.
     pub(super) fn handle_port(&mut self, port: u16, soon: Duration) {
         if self.told.is_some_and(|told| told != port) {
-            self.due = self.due.min(soon);
+            self.announce_at(self.next_announce.min(soon));
         }
     }
 
     /// Something has changed that makes it worth asking before the interval is over.
     pub(super) fn hasten(&mut self, now: Duration) {
         let earliest = self.last_announce.map_or(now, |last| now.max(last + LEAST_INTERVAL));
-        self.due = self.due.min(earliest);
+        if earliest < self.next_announce {
+            self.announce_at(earliest);
+        }
     }
 }
 
@@ -188,7 +249,11 @@ mod tests {
     }
 
     fn heard(interval: Option<u64>, min_interval: Option<u64>, found: usize) -> Heard {
-        Heard { interval: interval.map(seconds), min_interval: min_interval.map(seconds), found }
+        Heard { interval: interval.map(seconds), min_interval: min_interval.map(seconds), found, total: 1 }
+    }
+
+    fn says(event: Event, port: u16) -> Step {
+        Step::Announce { event, port }
     }
 
     #[test]
@@ -220,13 +285,13 @@ mod tests {
 
     #[test]
     fn first_comes_started_then_nothing_special_and_last_stopped() {
-        let mut swarm = Swarm::new(FOLDER, START);
-        assert_eq!(swarm.step(7), Step { event: Event::Started, port: 7 });
+        let mut swarm = Swarm::new(FOLDER, true, START);
+        assert_eq!(swarm.step(7, START), says(Event::Started, 7));
         swarm.handle_announced(7, heard(Some(1800), None, 1), START, 0);
-        assert_eq!(swarm.step(7), Step { event: Event::None, port: 7 });
+        assert_eq!(swarm.step(7, swarm.due), says(Event::None, 7));
         assert_eq!(swarm.due, START + seconds(1620));
         swarm.unwant(START);
-        assert_eq!(swarm.step(7), Step { event: Event::Stopped, port: 7 });
+        assert_eq!(swarm.step(7, START), says(Event::Stopped, 7));
         assert_eq!((swarm.due, swarm.is_over()), (START, false));
         swarm.handle_stopped(START);
         assert!(swarm.is_over());
@@ -234,19 +299,19 @@ mod tests {
 
     #[test]
     fn a_port_that_is_ours_no_more_is_taken_back_before_the_new_one_is_announced() {
-        let mut swarm = Swarm::new(FOLDER, START);
+        let mut swarm = Swarm::new(FOLDER, true, START);
         swarm.handle_announced(7, heard(Some(1800), None, 1), START, 0);
         swarm.handle_port(8, START + seconds(3));
         assert_eq!(swarm.due, START + seconds(3));
-        assert_eq!(swarm.step(8), Step { event: Event::Stopped, port: 7 });
+        assert_eq!(swarm.step(8, START), says(Event::Stopped, 7));
         swarm.handle_stopped(START + seconds(3));
         assert_eq!(swarm.due, START + seconds(3));
-        assert_eq!(swarm.step(8), Step { event: Event::Started, port: 8 });
+        assert_eq!(swarm.step(8, START), says(Event::Started, 8));
     }
 
     #[test]
     fn whoever_is_refused_asks_ever_more_rarely_until_it_is_not() {
-        let mut swarm = Swarm::new(FOLDER, START);
+        let mut swarm = Swarm::new(FOLDER, true, START);
         let mut pauses = Vec::new();
         for _ in 0..7 {
             swarm.handle_refused("no".to_owned(), START, 0);
@@ -258,12 +323,40 @@ mod tests {
         assert_eq!(swarm.error, None);
         swarm.handle_refused("no".to_owned(), START, 255);
         assert_eq!((swarm.due - START).as_secs(), 74);
-        assert_eq!(swarm.step(7).event, Event::Started);
+        assert_eq!(swarm.step(7, START), says(Event::Started, 7));
+    }
+
+    #[test]
+    fn who_is_alone_counts_and_announces_itself_when_somebody_has_come() {
+        let mut swarm = Swarm::new(FOLDER, true, START);
+        swarm.handle_announced(7, heard(Some(1800), None, 0), START, 0);
+        let mut now = START;
+        for _ in 0..5 {
+            assert_eq!(swarm.due, now + seconds(300));
+            now = swarm.due;
+            assert_eq!(swarm.step(7, now), Step::Count);
+            swarm.handle_counted(Some(1), now);
+        }
+        assert_eq!(swarm.due, START + seconds(1620));
+        assert_eq!(swarm.step(7, swarm.due), says(Event::None, 7));
+        swarm.handle_announced(7, heard(Some(1800), None, 0), swarm.due, 0);
+        now = swarm.due;
+        swarm.handle_counted(Some(2), now);
+        assert_eq!((swarm.due, swarm.step(7, now)), (now, says(Event::None, 7)));
+        swarm.handle_announced(7, heard(Some(1800), None, 1), now, 0);
+        assert_eq!(swarm.due, now + seconds(1620), "with company there is nothing to count");
+
+        // What does not count is not asked to.
+        swarm.handle_announced(7, heard(Some(1800), None, 0), now, 0);
+        swarm.handle_counted(None, swarm.due);
+        assert_eq!(swarm.due, now + seconds(1620));
+        swarm.handle_announced(7, heard(Some(1800), None, 0), now, 0);
+        assert_eq!(swarm.due, now + seconds(1620));
     }
 
     #[test]
     fn haste_has_its_limit_too() {
-        let mut swarm = Swarm::new(FOLDER, START);
+        let mut swarm = Swarm::new(FOLDER, true, START);
         swarm.handle_announced(7, heard(Some(1800), None, 1), START, 0);
         swarm.hasten(START + seconds(1));
         assert_eq!(swarm.due, START + seconds(60));

@@ -37,8 +37,8 @@ type Pending = Arc<Mutex<HashMap<(SocketAddr, u32), oneshot::Sender<Vec<u8>>>>>;
 
 #[derive(Debug)]
 pub(super) struct Udp {
-    v4: io::Result<Lane>,
-    v6: io::Result<Lane>,
+    v4: Mutex<Option<Lane>>,
+    v6: Mutex<Option<Lane>>,
     pending: Pending,
     connections: Mutex<HashMap<SocketAddr, (Instant, u64)>>,
     random: Arc<Random>,
@@ -58,16 +58,29 @@ impl Drop for Lane {
 }
 
 impl Udp {
-    /// Opens the sockets; where that fails, requests say so.
-    pub(super) fn open(random: Arc<Random>) -> Self {
-        let pending = Pending::default();
-        let lane = |family| {
-            let socket = Arc::new(bind(family)?);
-            let reader = tokio::spawn(read(Arc::clone(&socket), Arc::clone(&pending)));
-            Ok(Lane { socket, reader })
+    /// Opens nothing before it is asked.
+    pub(super) fn new(random: Arc<Random>) -> Self {
+        Self {
+            v4: Mutex::default(),
+            v6: Mutex::default(),
+            pending: Pending::default(),
+            connections: Mutex::default(),
+            random,
+        }
+    }
+
+    fn socket(&self, family: Family) -> io::Result<Arc<UdpSocket>> {
+        let mut lane = match family {
+            Family::V4 => self.v4.lock(),
+            Family::V6 => self.v6.lock(),
         };
-        let (v4, v6) = (lane(Family::V4), lane(Family::V6));
-        Self { v4, v6, pending, connections: Mutex::default(), random }
+        if let Some(lane) = &*lane {
+            return Ok(Arc::clone(&lane.socket));
+        }
+        let socket = Arc::new(bind(family)?);
+        let reader = tokio::spawn(read(Arc::clone(&socket), Arc::clone(&self.pending)));
+        *lane = Some(Lane { socket: Arc::clone(&socket), reader });
+        Ok(socket)
     }
 
     /// Forgets all connection ids: they belong to the address that we had.
@@ -105,7 +118,11 @@ impl Udp {
         }
         let began = Instant::now();
         let answer = self.exchange(to, |transaction| connect_request(transaction).to_vec()).await?;
-        let Some(Answer::Connect { connection, .. }) = Answer::parse(&answer) else { return Ok(answer) };
+        let connection = match Answer::parse(&answer) {
+            Some(Answer::Connect { connection, .. }) => connection,
+            Some(Answer::Error { .. }) => return Ok(answer),
+            _ => return Err(io::Error::other("what it answered to a connect request is none")),
+        };
         self.remember_connection(to, began, connection);
         self.exchange(to, |transaction| request(connection, transaction)).await
     }
@@ -128,15 +145,11 @@ impl Udp {
 
     /// Sends one datagram and waits for its answer, however long that takes.
     async fn exchange(&self, to: SocketAddr, datagram: impl Fn(u32) -> Vec<u8>) -> io::Result<Vec<u8>> {
-        let lane = match Family::of(to.ip()) {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        };
-        let lane = lane.as_ref().map_err(|cause| io::Error::new(cause.kind(), cause.to_string()))?;
+        let socket = self.socket(Family::of(to.ip()))?;
         let transaction = u32::from_be_bytes(self.random.bytes());
         let (answered, answer) = oneshot::channel();
         let _expected = Expected::new(&self.pending, (to, transaction), answered);
-        lane.socket.send_to(&datagram(transaction), to).await?;
+        socket.send_to(&datagram(transaction), to).await?;
         answer.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }

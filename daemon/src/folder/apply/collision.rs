@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use protocol::RelPath;
 
-use super::look::Look;
 use super::{Batch, Executor, Op, Outcome, Source, Step, Why, op_name, problem, trouble};
 use crate::disk::{Kind, Place};
 use crate::folder::spelling::Spelling;
@@ -20,7 +19,7 @@ impl Executor<'_> {
 
     fn other_name(&self, path: &RelPath) -> Step<Option<RelPath>> {
         let Some(found) = self.look(path)? else { return Ok(None) };
-        Spelling::new(self.disk).other_name(path, &found).map_err(trouble)
+        self.spelling.other_name(path, &found).map_err(trouble)
     }
 
     /// Nothing can be put at a path that is in use: says whether it is so by another name.
@@ -50,13 +49,12 @@ impl Executor<'_> {
 
     /// A rename of nothing but the spelling: the file is in its own way, and goes aside first.
     pub(super) fn respell(&self, op: &Op, batch: &mut Batch) -> Step<Option<Outcome>> {
-        let (Source::MovedFrom { path: old, record }, Some(after)) = (&op.source, &op.after) else {
+        let (Source::MovedFrom { path: old, .. }, Some(after)) = (&op.source, &op.after) else {
             return Ok(None);
         };
         if self.other_name(&op.path)?.as_ref() != Some(old) {
             return Ok(None);
         }
-        let Look::Untouched(_) = self.judge(old, record)? else { return Ok(None) };
         if self.acquire(op, after)?.is_none() {
             return Ok(None);
         }

@@ -46,6 +46,7 @@ use protocol::{Content, ContentId, Record, RelPath, Shown, Stat};
 use rustix::io::Errno;
 
 use super::archive::Archive;
+use super::spelling::Spelling;
 use crate::disk::{ArchivedPath, ControlName, Disk, DiskStat, Kind, Place, ReadFile, StagedName};
 
 /// Staged files that are made durable one by one; more are cheaper with one `syncfs`.
@@ -128,6 +129,8 @@ pub struct Executor<'a> {
     disk: &'a dyn Disk,
     archive: &'a Archive<'a>,
     verify: &'a Verify<'a>,
+    /// Of the directories as they were when they were first asked about.
+    spelling: Spelling<'a>,
 }
 
 /// What became of a batch.
@@ -174,7 +177,7 @@ type Step<T> = Result<T, Box<Outcome>>;
 impl<'a> Executor<'a> {
     /// `verify` computes content ids; it is asked only where a stat proves nothing.
     pub fn new(disk: &'a dyn Disk, archive: &'a Archive<'a>, verify: &'a Verify<'a>) -> Self {
-        Self { disk, archive, verify }
+        Self { disk, archive, verify, spelling: Spelling::new(disk) }
     }
 
     /// Carries out the ops in their order: directories parents first, removals deepest first.

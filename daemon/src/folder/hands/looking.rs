@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use protocol::engine::{Event, Hold, Noticed, Scan};
@@ -10,7 +10,6 @@ use protocol::{Record, RelPath};
 
 use super::Hands;
 use crate::disk::{Disk, Place};
-use crate::folder::runner::Inputs;
 use crate::folder::scan::{self, Part, ScanContext, ScanError};
 use crate::folder::{marker, root};
 
@@ -122,21 +121,48 @@ impl Hands {
 
     fn hand_on(&self, part: Part) {
         let Part { observations, unsynced, unstable, racy } = part;
-        let inputs = self.inputs.clone();
         if !racy.is_empty() {
-            self.notice_later(inputs.clone(), RACY_AGAIN, racy);
+            self.notice_later(RACY_AGAIN, racy, None);
         }
         for (path, pause) in unstable {
-            self.notice_later(inputs.clone(), pause, vec![path]);
+            // What people are told of is shown as a problem; anything else is not known yet.
+            let is_told = unsynced.iter().any(|(told, _)| *told == path);
+            let unknown = (!is_told).then(|| Unknown::new(&self.unknown));
+            self.notice_later(pause, vec![path], unknown);
         }
         self.inputs.event_and_wait(Event::Scanned { observations, unsynced });
     }
 
-    fn notice_later(&self, inputs: Inputs, pause: Duration, paths: Vec<RelPath>) {
+    /// Whether something has changed that could not be read yet, and is about to be looked at again.
+    pub fn is_looking_again(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed) > 0
+    }
+
+    fn notice_later(&self, pause: Duration, paths: Vec<RelPath>, unknown: Option<Unknown>) {
+        let inputs = self.inputs.clone();
         self.runtime.spawn(async move {
             tokio::time::sleep(pause).await;
-            let _ = tokio::task::spawn_blocking(move || inputs.event(Event::Noticed(Noticed::Paths(paths))))
-                .await;
+            let noticed = tokio::task::spawn_blocking(move || {
+                inputs.event_and_wait(Event::Noticed(Noticed::Paths(paths)));
+                drop(unknown);
+            });
+            let _ = noticed.await;
         });
+    }
+}
+
+/// A change that the engine does not know of.
+struct Unknown(Arc<AtomicUsize>);
+
+impl Unknown {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unknown {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -83,6 +83,8 @@ pub struct Hands {
     /// Upkeep is at work.
     tending: AtomicBool,
     running: AtomicUsize,
+    /// Changes that a scan has seen and could not read yet.
+    unknown: Arc<AtomicUsize>,
     /// The answer to the probe that is under way.
     probe: Mutex<Option<watch::Receiver<Option<bool>>>>,
     /// What travels; measured by the loop.
@@ -138,6 +140,7 @@ impl Hands {
             staging: RwLock::new(()),
             tending: AtomicBool::new(false),
             running: AtomicUsize::new(0),
+            unknown: Arc::default(),
             probe: Mutex::new(None),
             rates: Rates::default(),
         })

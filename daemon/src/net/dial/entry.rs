@@ -59,8 +59,16 @@ impl Entry {
 
     /// The ways that this was found and that are still believed, with who named it.
     pub(super) fn ways(&self, now: Duration) -> impl Iterator<Item = (FoundBy, Option<IpAddr>)> {
-        let ways = self.wanted.iter().filter(move |((_, by), heard)| heard.is_believed(*by, now));
+        let ways = self.wanted.iter();
+        let ways =
+            ways.filter(move |((_, by), heard)| heard.is_believed(*by, now) && !self.is_used_up(*by, heard));
         ways.map(|((_, by), heard)| (*by, heard.namer))
+    }
+
+    /// Anyone on the link can forge a beacon: one costs one dial, until a device has proved itself
+    /// there.
+    fn is_used_up(&self, by: FoundBy, heard: &Heard) -> bool {
+        by == FoundBy::Lan && self.device.is_none() && self.attempts.back() >= Some(&heard.at)
     }
 
     /// The most trusted of them.

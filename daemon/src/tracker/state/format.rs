@@ -24,7 +24,7 @@ const MAX_MINUTES: u64 = 2 * 24 * 60;
 
 /// Why a state file cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
+pub(super) enum FormatError {
     /// It is something else.
     #[error("it is not the state of a tracker")]
     Foreign,
@@ -40,7 +40,7 @@ pub enum FormatError {
 ///
 /// # Errors
 /// What `out` says.
-pub fn write(swarms: &Swarms, now: Tick, unix_seconds: u64, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(swarms: &Swarms, now: Tick, unix_seconds: u64, out: &mut impl Write) -> io::Result<()> {
     let mut checksum = blake3::Hasher::new();
     let mut put = |bytes: &[u8]| {
         checksum.update(bytes);
@@ -70,7 +70,12 @@ pub fn write(swarms: &Swarms, now: Tick, unix_seconds: u64, out: &mut impl Write
 ///
 /// # Errors
 /// When it is no such file, too new, or damaged.
-pub fn read(swarms: &Swarms, now: Tick, unix_seconds: u64, bytes: &[u8]) -> Result<usize, FormatError> {
+pub(super) fn read(
+    swarms: &Swarms,
+    now: Tick,
+    unix_seconds: u64,
+    bytes: &[u8],
+) -> Result<usize, FormatError> {
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(FormatError::Damaged)?;
     if *magic != MAGIC {
         return Err(FormatError::Foreign);

@@ -93,6 +93,13 @@ impl Pulls {
         }
     }
 
+    /// Is to be fetched from those who are left.
+    fn put_back(&mut self, wanted: Wanted) {
+        if !wanted.peers.is_empty() {
+            self.waiting.push_front(wanted);
+        }
+    }
+
     fn want(&mut self, wanted: Wanted) {
         let same = self.active.as_mut().map(|a| &mut a.wanted).into_iter().chain(&mut self.waiting);
         for known in same {
@@ -178,8 +185,13 @@ impl<S: FolderStore> Engine<S> {
         if let PullError::Store(error) = error {
             return Err(error.into());
         }
-        self.pulls.active = None;
+        let active = self.pulls.active.take();
         if let Some(peer) = from {
+            if let (Some(Active { mut wanted, .. }), PullError::Unasked) = (active, error) {
+                // It is his fault alone: the others who told this head do not tell it twice.
+                wanted.peers.remove(&peer);
+                self.pulls.put_back(wanted);
+            }
             self.effects.push_back(Effect::Drop(peer, "it sent a node that does not verify"));
         }
         Ok(())

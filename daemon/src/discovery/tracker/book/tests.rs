@@ -1,7 +1,4 @@
-use std::ops::RangeInclusive;
-
-use proptest::collection::vec;
-use proptest::prelude::*;
+mod history;
 
 use super::*;
 use crate::tracker::wire::Event;
@@ -30,7 +27,7 @@ fn id(number: u16) -> (FolderId, DiscoveryId) {
 }
 
 fn answer(found: usize) -> Outcome {
-    Ok(Heard { interval: Some(seconds(1800)), min_interval: None, found })
+    Ok(Heard { interval: Some(seconds(1800)), min_interval: None, found, total: 1 })
 }
 
 fn silence() -> Outcome {
@@ -82,8 +79,14 @@ impl Story {
     }
 }
 
+fn event(job: &Job) -> Event {
+    let Step::Announce { event, .. } = job.step else { panic!("an announce: {job:?}") };
+    event
+}
+
 fn said(job: &Job) -> (String, Event, u16) {
-    (job.line.0.to_string(), job.step.event, job.step.port)
+    let Step::Announce { event, port } = job.step else { panic!("an announce: {job:?}") };
+    (job.line.0.to_string(), event, port)
 }
 
 #[test]
@@ -238,7 +241,7 @@ fn a_folder_with_another_discovery_id_is_another_swarm() {
     let job = story.job();
     story.done(&job, answer(0));
     story.book.set_folder(id(1).0, id(9).1, vec![ONE.to_owned()], story.now);
-    let said: Vec<_> = story.jobs().iter().map(|job| (job.discovery, job.step.event)).collect();
+    let said: Vec<_> = story.jobs().iter().map(|job| (job.discovery, event(job))).collect();
     assert_eq!(said, [(id(1).1, Event::Stopped), (id(9).1, Event::Started)]);
 }
 
@@ -263,16 +266,16 @@ fn a_new_port_is_told_soon_but_not_at_every_turn() {
     let mut story = Story::new(ONLY_V4);
     story.set(1, &[ONE]);
     let job = story.job();
-    story.done(&job, answer(0));
+    story.done(&job, answer(1));
     for (port, wait) in [(5, 3), (7, 60)] {
         story.book.handle_reachable(Reachable { v4: Some(port), v6: None }, story.now);
         assert_eq!(story.wait(), wait);
         let job = story.job();
-        assert_eq!(job.step.event, Event::Stopped);
-        story.done(&job, answer(0));
+        assert_eq!(event(&job), Event::Stopped);
+        story.done(&job, answer(1));
         let job = story.job();
         assert_eq!(said(&job), (ONE.to_owned(), Event::Started, port));
-        story.done(&job, answer(0));
+        story.done(&job, answer(1));
     }
     // Another family's port changes nothing here.
     story.book.handle_reachable(Reachable { v4: Some(7), v6: Some(1) }, story.now);
@@ -331,6 +334,25 @@ fn a_change_of_the_network_ends_the_pause_after_failures_and_shortens_intervals(
 }
 
 #[test]
+fn a_tracker_that_does_not_count_is_none_the_worse_for_it() {
+    let web = "http://192.0.2.1/announce";
+    for outcome in [silence(), refusal()] {
+        let mut story = Story::new(ONLY_V4);
+        story.set(1, &[ONE]);
+        story.set(2, &[web]);
+        for job in story.jobs() {
+            story.done(&job, answer(0));
+        }
+        assert_eq!(story.wait(), 300);
+        let job = story.job();
+        assert_eq!((job.step, job.folder), (Step::Count, id(1).0), "over HTTP there is a least interval");
+        story.done(&job, outcome);
+        assert_eq!((story.row(1).error, story.wait()), (None, 1320));
+        assert_eq!(story.jobs().iter().map(event).collect::<Vec<_>>(), [Event::None, Event::None]);
+    }
+}
+
+#[test]
 fn at_the_end_everything_is_taken_back() {
     let mut story = Story::new(ONLY_V4);
     for folder in 0..100 {
@@ -354,84 +376,10 @@ fn at_the_end_everything_is_taken_back() {
     while !story.book.has_ended() {
         let jobs = story.jobs();
         assert!(!jobs.is_empty() && jobs.len() <= 32);
-        stopped += jobs.iter().filter(|job| job.step.event == Event::Stopped).count();
+        stopped += jobs.iter().filter(|job| job.step.is_stop()).count();
         for job in jobs {
             story.done(&job, answer(0));
         }
     }
     assert_eq!(stopped, 100);
-}
-
-/// What may happen to a book.
-#[derive(Clone, Debug)]
-enum Happening {
-    Set(u16, Vec<&'static str>),
-    Remove(u16),
-    Reachable(Option<u16>, Option<u16>),
-    NetworkChange,
-    Pass(u64),
-    Land(usize, u8),
-}
-
-fn happenings(len: RangeInclusive<usize>) -> impl Strategy<Value = Vec<Happening>> {
-    let port = || prop::option::weighted(0.8, 1u16..4);
-    let one = prop_oneof![
-        2 => (0u16..4, prop::sample::subsequence(vec![ONE, TWO, NAME], 0..=3)).prop_map(|(f, t)| Happening::Set(f, t)),
-        1 => (0u16..4).prop_map(Happening::Remove),
-        1 => (port(), port()).prop_map(|(v4, v6)| Happening::Reachable(v4, v6)),
-        1 => Just(Happening::NetworkChange),
-        3 => (0u64..4000).prop_map(Happening::Pass),
-        6 => (any::<usize>(), 0u8..4).prop_map(|(which, how)| Happening::Land(which, how)),
-    ];
-    vec(one, len)
-}
-
-fn happen(story: &mut Story, under_way: &mut Vec<Job>, happening: Happening) {
-    match happening {
-        Happening::Set(folder, trackers) => story.set(folder, &trackers),
-        Happening::Remove(folder) => story.book.remove_folder(id(folder).0, story.now),
-        Happening::Reachable(v4, v6) => story.book.handle_reachable(Reachable { v4, v6 }, story.now),
-        Happening::NetworkChange => story.book.handle_network_change(story.now),
-        Happening::Pass(passed) => story.now += seconds(passed),
-        Happening::Land(which, how) => {
-            if !under_way.is_empty() {
-                let job = under_way.swap_remove(which % under_way.len());
-                let outcome = [answer(1), silence(), refusal(), absence(job.line.1)];
-                story.done(&job, outcome.into_iter().nth(how.into()).expect("one of four"));
-            }
-        }
-    }
-    under_way.extend(story.jobs());
-}
-
-proptest! {
-    /// Whatever has happened: when trackers answer again, each folder is told at each of its trackers
-    /// under the right port, and nothing else is left.
-    #[test]
-    fn in_the_end_the_trackers_know_what_they_should(all in happenings(0..=60)) {
-        let (mut story, mut under_way) = (Story::new(BOTH), Vec::new());
-        for happening in all {
-            happen(&mut story, &mut under_way, happening);
-        }
-        story.book.handle_reachable(BOTH, story.now);
-        let mut known = BTreeSet::new();
-        let deadline = story.now + seconds(3 * 3600);
-        while story.now < deadline {
-            for job in std::mem::take(&mut under_way) {
-                let name = (job.line.clone(), job.discovery);
-                match job.step.event {
-                    Event::Stopped => known.retain(|(of, _)| *of != name),
-                    _ => drop(known.insert((name, job.step.port))),
-                }
-                story.done(&job, answer(1));
-            }
-            story.now = story.book.next_due().map_or(deadline, |due| due.max(story.now));
-            under_way.extend(story.jobs());
-        }
-        let wanted: BTreeSet<_> = story.book.folders.values().flat_map(|listed| {
-            let port = |key: &LineKey| port_of(BOTH, key.1).unwrap_or_default();
-            listed.lines().into_iter().map(move |key| (port(&key), key, listed.discovery))
-        }).map(|(port, key, discovery)| ((key, discovery), port)).collect();
-        prop_assert_eq!(known, wanted);
-    }
 }
