@@ -22,6 +22,7 @@ mod metadata;
 mod mistakes;
 mod moments;
 mod names;
+mod nats;
 mod quiet;
 mod readers;
 mod roots;

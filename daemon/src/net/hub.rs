@@ -233,7 +233,7 @@ impl Hub {
         let mut book = self.book.lock();
         if link.is_relayed {
             // A direct link is still to be found.
-            if let Some(other) = self.reach.relays.leads_to(link.address) {
+            for other in self.reach.relays.leads_to(link.address).into_iter().flatten() {
                 book.handle_owner(None, other, device, self.now());
             }
             return;

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod nat;
+
 /// Serves nodes by address, and for each chunk bytes that follow from its number.
 struct Shelf(HashMap<NodeId, Bytes>);
 

@@ -115,6 +115,11 @@ impl Session {
         self.ready.lock().insert(port, ready);
     }
 
+    /// It is not waited for any more.
+    pub(super) fn forget_ready(&self, port: u16) {
+        self.ready.lock().remove(&port);
+    }
+
     fn answer(&self, number: u64, answer: Answer) {
         if let Some(waiting) = self.waiting.lock().remove(&number) {
             let _ = waiting.send(answer);

@@ -38,13 +38,14 @@ pub(super) struct Lent {
     pub(super) token: Token,
 }
 
-/// By the address of the relay: where the other device is.
+/// By the address of the relay: where the other device is, as the introducer sees it, and as it was
+/// named to us.
 #[derive(Default)]
-pub(in crate::net) struct Relays(Mutex<BTreeMap<SocketAddr, SocketAddr>>);
+pub(in crate::net) struct Relays(Mutex<BTreeMap<SocketAddr, [SocketAddr; 2]>>);
 
 impl Relays {
     /// Where the device is to which a relay leads.
-    pub(in crate::net) fn leads_to(&self, relay: SocketAddr) -> Option<SocketAddr> {
+    pub(in crate::net) fn leads_to(&self, relay: SocketAddr) -> Option<[SocketAddr; 2]> {
         self.0.lock().get(&relay).copied()
     }
 
@@ -53,10 +54,10 @@ impl Relays {
     }
 
     fn leads_anywhere_to(&self, other: SocketAddr) -> bool {
-        self.0.lock().values().any(|known| *known == other)
+        self.0.lock().values().any(|known| known.contains(&other))
     }
 
-    fn insert(&self, relay: SocketAddr, other: SocketAddr) -> bool {
+    fn insert(&self, relay: SocketAddr, other: [SocketAddr; 2]) -> bool {
         let mut relays = self.0.lock();
         let has_room = relays.len() < MAX_RELAYS || relays.contains_key(&relay);
         if has_room {
@@ -112,7 +113,8 @@ pub(super) fn handle_lent(hub: &Arc<Hub>, session: &Arc<Session>, discovery: Dis
 /// Joins a relay, dials through it or waits for the dial, and gives it back at the end.
 async fn use_relay(hub: &Arc<Hub>, session: &Session, lent: Lent, dial: Option<(SocketAddr, FoundBy)>) {
     let relay = SocketAddr::new(session.address.ip(), lent.port);
-    if !hub.reach.relays.insert(relay, lent.other) {
+    let named = dial.map_or(lent.other, |(address, _)| address);
+    if !hub.reach.relays.insert(relay, [lent.other, named]) {
         return;
     }
     if join(hub, session, relay, &lent).await {
@@ -148,7 +150,9 @@ async fn join(hub: &Hub, session: &Session, relay: SocketAddr, lent: &Lent) -> b
             }
         }
     };
-    timeout(READY_WITHIN, sending).await.unwrap_or(false)
+    let is_ready = timeout(READY_WITHIN, sending).await.unwrap_or(false);
+    session.forget_ready(lent.port);
+    is_ready
 }
 
 async fn dial_through(hub: &Arc<Hub>, relay: SocketAddr, found_by: FoundBy) {

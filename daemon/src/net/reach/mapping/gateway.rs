@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// Where Linux tells its routes. Elsewhere no gateway is known, and UPnP finds it by itself.
-const ROUTES: &str = "/proc/net/route";
+const ROUTES: &str = "/proc/thread-self/net/route";
 
 /// The IPv4 gateway of the default route.
 pub(super) fn default_gateway() -> Option<Ipv4Addr> {

@@ -28,7 +28,10 @@ pub(super) struct Mapped {
 pub(super) async fn map(search: &Search, port: u16, lease_seconds: u32) -> Result<Mapped, String> {
     let mut options = SearchOptions::default();
     options.timeout = Some(search.within);
-    options.broadcast_address = search.to.unwrap_or(options.broadcast_address);
+    if let Some(to) = search.to {
+        options.broadcast_address = to;
+        options.allowed_gateway_ips = vec![to.ip()];
+    }
     let gateway = search_gateway(options).await.map_err(|error| error.to_string())?;
     let local_ip = match gateway.addr.ip() {
         IpAddr::V4(ip) => gateway::own_address_towards(ip).map_err(|error| error.to_string())?,
