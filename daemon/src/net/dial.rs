@@ -18,10 +18,12 @@ use std::time::Duration;
 use keystore::{DeviceId, FolderId};
 
 mod entry;
+mod known;
 mod remembered;
 mod turns;
 
 use self::entry::Entry;
+pub use self::known::KnownAddress;
 
 /// How often a hint's address, or its IP, is dialled within [`HINT_SPAN`].
 const HINT_DIALS: usize = 3;
@@ -120,6 +122,12 @@ pub(super) enum Target {
     Address(SocketAddr),
     /// `host:port`, resolved anew at each dial.
     Name(String),
+}
+
+impl Target {
+    pub(super) fn parse(peer: String) -> Self {
+        peer.parse().map_or_else(|_| Self::Name(peer), Self::Address)
+    }
 }
 
 /// Whether an address that was named by `namer` may be dialled: never this machine or link, and a

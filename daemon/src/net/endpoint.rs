@@ -12,7 +12,7 @@ use super::transport::{Congestion, introducer_transport, transport};
 use super::{NetError, SocketBuffers};
 
 /// What is asked of the system for each socket; it may grant less.
-const SOCKET_BUFFER: usize = 8 << 20;
+pub const SOCKET_BUFFER: usize = 8 << 20;
 
 /// All endpoints of a process, one for each address that it listens on.
 pub(super) struct Endpoints {

@@ -192,8 +192,7 @@ impl Hub {
         let mut book = self.book.lock();
         book.remove(folder, Some(FoundBy::Pinned));
         for peer in peers {
-            let target = peer.parse().map_or_else(|_| Target::Name(peer), Target::Address);
-            book.add(folder, target, FoundBy::Pinned, self.now());
+            book.add(folder, Target::parse(peer), FoundBy::Pinned, self.now());
         }
         drop(book);
         self.book_changed.notify_one();

@@ -41,7 +41,8 @@ use keystore::{DeviceId, DeviceKey, DiscoveryId, FolderId, FolderSecret, Opening
 use protocol::message::Message;
 use tokio::sync::{mpsc, watch};
 
-pub use self::dial::{Backoff, FoundBy};
+pub use self::dial::{Backoff, FoundBy, KnownAddress};
+pub use self::endpoint::SOCKET_BUFFER;
 pub use self::peer::{ChunkAnswer, FetchError, Peer, PeerInfo, SendError};
 pub use self::reach::{IntroducerStatus, MappingStatus, NatKind, ReachStatus, Reachable};
 pub use self::serve::Serve;
@@ -225,6 +226,21 @@ impl Net {
     /// Repeating it is free.
     pub fn dial(&self, folder: FolderId, address: SocketAddr, found_by: FoundBy) {
         self.hub.add_target(folder, Target::Address(address), found_by);
+    }
+
+    /// The same for `host:port`, as a link names it; a host name is resolved at each dial.
+    pub fn dial_named(&self, folder: FolderId, peer: String, found_by: FoundBy) {
+        self.hub.add_target(folder, Target::parse(peer), found_by);
+    }
+
+    /// Forgets what was found this way; links stay.
+    pub fn forget_found(&self, folder: FolderId, found_by: FoundBy) {
+        self.hub.book.lock().remove(folder, Some(found_by));
+    }
+
+    /// Where peers of a folder are looked for, and whether they were found there.
+    pub fn known(&self, folder: FolderId) -> Vec<KnownAddress> {
+        self.hub.book.lock().known(folder, self.hub.now())
     }
 
     /// Considers an address that `namer` has named: it is dialled if it may be, within the limits
