@@ -25,6 +25,7 @@ pub mod path;
 pub mod plan;
 pub mod record;
 pub mod render;
+pub mod rendezvous;
 pub mod scheduler;
 pub mod session;
 pub mod state;

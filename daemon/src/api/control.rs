@@ -4,7 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::error::ApiError;
-use super::types::{AddRequest, ArchiveRow, FolderKeys, FolderListRow, PeerRow, Problem, Restored, Status};
+use super::types::{
+    AddRequest, ArchiveRow, Diagnosis, FolderKeys, FolderListRow, PeerRow, Problem, Restored, Status,
+};
 use crate::config::LiveConfig;
 
 /// The daemon as its faces see it. Folders are named by their full id; the API resolves shorter names.
@@ -35,6 +37,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// The paths of a folder that cannot be synced now, and those that a reader has changed.
     fn problems(&self, folder: &str) -> impl Future<Output = Result<Vec<Problem>, ApiError>> + Send;
+
+    /// Why peers are missing, in plain words: of the machine, the daemon, and all folders or one.
+    fn doctor(&self, folder: Option<&str>) -> impl Future<Output = Result<Diagnosis, ApiError>> + Send;
 
     /// Stops a folder until `resume`, also over restarts.
     fn pause(&self, folder: &str) -> impl Future<Output = Result<(), ApiError>> + Send;

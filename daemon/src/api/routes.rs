@@ -47,12 +47,14 @@ type Answer<T> = Result<Json<T>, ApiError>;
 pub fn table<C: Control>() -> Vec<(&'static str, MethodRouter<Api<C>>)> {
     vec![
         ("/v1/status", get(status::<C>)),
+        ("/v1/doctor", get(doctor::<C>)),
         ("/v1/folders", get(list::<C>).post(add::<C>)),
         ("/v1/folders/{folder}", get(folder_status::<C>).delete(remove::<C>)),
         ("/v1/folders/{folder}/keys", get(keys::<C>)),
         ("/v1/folders/{folder}/peers", get(peers::<C>).post(peer_add::<C>)),
         ("/v1/folders/{folder}/peers/remove", post(peer_remove::<C>)),
         ("/v1/folders/{folder}/problems", get(problems::<C>)),
+        ("/v1/folders/{folder}/doctor", get(folder_doctor::<C>)),
         ("/v1/folders/{folder}/pause", post(pause::<C>)),
         ("/v1/folders/{folder}/resume", post(resume::<C>)),
         ("/v1/folders/{folder}/rescan", post(rescan::<C>)),
@@ -191,6 +193,14 @@ async fn peer_remove<C: Control>(
 
 async fn problems<C: Control>(State(api): State<Api<C>>, Folder(id): Folder) -> Answer<Vec<Problem>> {
     api.control.problems(&id).await.map(Json)
+}
+
+async fn doctor<C: Control>(State(api): State<Api<C>>) -> Answer<Diagnosis> {
+    api.control.doctor(None).await.map(Json)
+}
+
+async fn folder_doctor<C: Control>(State(api): State<Api<C>>, Folder(id): Folder) -> Answer<Diagnosis> {
+    api.control.doctor(Some(&id)).await.map(Json)
 }
 
 async fn pause<C: Control>(State(api): State<Api<C>>, Folder(id): Folder) -> Answer<()> {

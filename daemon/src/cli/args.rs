@@ -1,6 +1,7 @@
 //! The command line as data; help, man page and completions come from here.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,14 +10,16 @@ const EXAMPLES: &str = "\
 Examples:
   syncd up ~/photos                     share a directory and see how others join
   syncd add --key 'syncd://A…' ~/photos join a folder with a link or a key
+  syncd get 'syncd://B…' ~/photos       fetch a folder once
   syncd status                          see what every folder is doing
+  syncd doctor                          see why peers are missing
   syncd wait photos --timeout 60        return when `photos` is in sync
 
 FOLDER is a folder's name, its path, its id, or the beginning of its id.
 The daemon keeps its files in a home directory: $XDG_DATA_HOME/syncd,
 unless --home or SYNCD_HOME says otherwise.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon runs, 4 `wait` timed out,
+Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon runs, 4 `wait` or `get` timed out,
 5 the folder is held or paused.";
 
 /// Keeps folders identical on many machines, straight from one to the other.
@@ -106,14 +109,27 @@ Example:
         #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
         peers: u64,
     },
+    /// Fetch a folder once, then exit; no daemon is needed
+    #[command(after_help = "\
+Examples:
+  syncd get 'syncd://B…?n=photos' ~/photos     fetch it, show how far it is, exit when all is here
+  syncd get --seed 'syncd://B…' ~/photos       the same, then pass it on to others until Ctrl-C
+  pass show photos | syncd get - ~/photos      the key from standard input
+
+Nothing is ever sent to the folder from here, also with a key that may write. Interrupted, the same
+command goes on where it was; until then DIR holds .syncd, which goes when all is here.
+Files that are in DIR already are left alone: equal ones need not be fetched.")]
+    Get(GetArgs),
     /// Show a folder's keys
-    Keys {
-        /// The folder
-        folder: String,
-        /// Print only the link
-        #[arg(long)]
-        link: bool,
-    },
+    #[command(after_help = "\
+Examples:
+  syncd keys photos                        keys, link and fingerprint
+  syncd keys photos --link --read-only     a link for those who shall only read
+  syncd keys photos --qr                   the link as a picture for a phone's camera
+
+The link carries a key, the folder's name and size, addresses of this device, and the folder's
+trackers. Without --read-only it carries the strongest key that this device has.")]
+    Keys(KeysArgs),
     /// Show who else has a folder
     Peers {
         /// The folder
@@ -122,6 +138,14 @@ Example:
     /// Pin the address of a peer, or forget it
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// Explain why peers are missing, and what to do
+    #[command(after_help = "\
+It looks at this machine, the daemon, and each way in which peers are looked for. Run it on both
+sides when two devices do not find each other.")]
+    Doctor {
+        /// The folder [default: all]
+        folder: Option<String>,
+    },
     /// Stop syncing a folder, until `resume`
     Pause(OneFolder),
     /// Go on with a paused folder
@@ -183,9 +207,27 @@ pub struct TrackerArgs {
     /// Answer so many requests a second of one address or /64, ten times that at once; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_requests_per_address: u32,
+    /// Pass no packets between devices that cannot reach each other directly
+    #[arg(long)]
+    pub no_relay: bool,
+    /// UDP ports for passing packets, one for each two devices [default: any that are free]
+    #[arg(long, value_name = "FIRST-LAST", value_parser = parse_ports)]
+    pub relay_ports: Option<RangeInclusive<u16>>,
+    /// Pass at most so many bytes a second for each two devices
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u64).range(1_024..))]
+    pub relay_rate: u64,
+    /// Pass packets for at most so many pairs of devices at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_relays: u16,
     /// Threads that answer UDP [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+}
+
+fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ports = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+    let is_range = |ports: &RangeInclusive<u16>| *ports.start() > 0 && !ports.is_empty();
+    ports.filter(is_range).ok_or_else(|| "give two port numbers, as in 50000-50099".to_owned())
 }
 
 /// `syncd add`.
@@ -203,6 +245,44 @@ pub struct AddArgs {
     /// What to call the folder [default: the link's name, or the directory's]
     #[arg(long, value_name = "N")]
     pub name: Option<String>,
+}
+
+/// `syncd get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The key or link; `-` reads it from standard input
+    #[arg(value_name = "KEY|LINK|-")]
+    pub key: String,
+    /// Where the files shall be; made if it is not there [default: the link's name]
+    pub dir: Option<PathBuf>,
+    /// Go on serving others when all is here, until Ctrl-C
+    #[arg(long)]
+    pub seed: bool,
+    /// Give up after this many seconds (exit code 4); what has arrived stays
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub timeout: Option<f64>,
+    /// UDP address for peers; repeatable [default: a free port]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Also look for peers at this address; repeatable
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer: Vec<String>,
+}
+
+/// `syncd keys`.
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    /// The folder
+    pub folder: String,
+    /// Print only the link
+    #[arg(long)]
+    pub link: bool,
+    /// Draw the link as a QR code
+    #[arg(long)]
+    pub qr: bool,
+    /// Print the link with the key that only reads
+    #[arg(long)]
+    pub read_only: bool,
 }
 
 /// A command about one folder.

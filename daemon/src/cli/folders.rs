@@ -8,11 +8,11 @@ use keystore::link::clean_name;
 use keystore::{Link, parse_key_or_link};
 use serde_json::Value;
 
-use super::args::{AddArgs, ArchiveCommand, FolderPath, PeerArgs, PeerCommand};
+use super::args::{AddArgs, ArchiveCommand, FolderPath, KeysArgs, PeerArgs, PeerCommand};
 use super::client::{Client, encode};
 use super::escape::printable;
 use super::reply::Reply;
-use super::show;
+use super::{qr, show, ways};
 use crate::api::error::{ApiError, Class};
 use crate::api::types::*;
 
@@ -21,8 +21,7 @@ const MAX_KEY_BYTES: u64 = 64 << 10;
 
 pub(super) async fn add(client: &Client, args: AddArgs) -> Result<Reply, ApiError> {
     let key = match (&args.key, &args.key_file) {
-        (Some(text), _) if text == "-" => Some(read_key(std::io::stdin().lock(), "standard input")?),
-        (Some(text), _) => Some(text.clone()),
+        (Some(text), _) => Some(given_key(text)?),
         (None, Some(path)) => {
             let name = path.display().to_string();
             let file = std::fs::File::open(path).map_err(|cause| key_file(&name, &cause))?;
@@ -46,8 +45,13 @@ pub(super) async fn add(client: &Client, args: AddArgs) -> Result<Reply, ApiErro
     Reply::new(text, &keys)
 }
 
+/// The key or link that an argument gives; `-` is standard input.
+pub(super) fn given_key(text: &str) -> Result<String, ApiError> {
+    if text == "-" { read_key(std::io::stdin().lock(), "standard input") } else { Ok(text.to_owned()) }
+}
+
 /// Reads a key or link here, so that a mistyped one is named before anything else happens.
-fn parse_key(text: &str) -> Result<Link, ApiError> {
+pub(super) fn parse_key(text: &str) -> Result<Link, ApiError> {
     parse_key_or_link(text).map_err(|wrong| {
         ApiError::new(Class::Usage, "BAD_KEY", wrong.to_string())
             .next("compare it with what `syncd keys FOLDER` shows where it comes from")
@@ -55,13 +59,13 @@ fn parse_key(text: &str) -> Result<Link, ApiError> {
 }
 
 /// A name made by someone else names one new, visible directory here, and nothing else.
-fn directory_name(name: String) -> Option<PathBuf> {
+pub(super) fn directory_name(name: String) -> Option<PathBuf> {
     clean_name(&name).filter(|name| !name.starts_with('.')).map(PathBuf::from)
 }
 
-fn no_name() -> ApiError {
+pub(super) fn no_name() -> ApiError {
     ApiError::new(Class::Usage, "NO_DIRECTORY", "a bare key does not say what the folder is called")
-        .next("name the directory: `syncd add DIR --key KEY`")
+        .next("name the directory too")
 }
 
 fn read_key(source: impl Read, name: &str) -> Result<String, ApiError> {
@@ -107,6 +111,7 @@ pub(super) async fn status(client: &Client, folder: Option<&str>) -> Result<Repl
     let status = fetch_status(client, folder).await?;
     let mut text = show::status(&status);
     if folder.is_some() {
+        text.push_str(&status.folders.first().map(|row| ways::ways(row, ways::now())).unwrap_or_default());
         text.push_str(&problems_of(client, &status).await?);
     }
     Reply::new(text, &status)
@@ -134,10 +139,15 @@ pub(super) async fn wait(
     Reply::new(text, &status)
 }
 
-pub(super) async fn keys(client: &Client, folder: &str, link: bool) -> Result<Reply, ApiError> {
-    let row = client.folder(folder).await?;
+pub(super) async fn keys(client: &Client, args: KeysArgs) -> Result<Reply, ApiError> {
+    let row = client.folder(&args.folder).await?;
     let keys: FolderKeys = client.read(&format!("/v1/folders/{}/keys", row.folder_id)).await?;
-    let text = if link { format!("{}\n", printable(&keys.link)) } else { show::keys(&keys) };
+    let link = if args.read_only { &keys.link_read_only } else { &keys.link };
+    let text = match (args.qr, args.link || args.read_only) {
+        (true, _) => format!("{}{}\n", qr::draw(link, qr::canvas())?, printable(link)),
+        (false, true) => format!("{}\n", printable(link)),
+        (false, false) => show::keys(&keys),
+    };
     Reply::new(text, &keys)
 }
 

@@ -70,7 +70,7 @@ fn judge(status: &Status) -> Result<(), ApiError> {
     }
 }
 
-fn move_bar(bar: &ProgressBar, row: &FolderRow) {
+pub(super) fn move_bar(bar: &ProgressBar, row: &FolderRow) {
     let syncing = row.need_bytes > 0 && row.bytes >= row.need_bytes;
     let template = match syncing {
         true => "{prefix} {wide_bar} {bytes}/{total_bytes} {msg}",
@@ -132,6 +132,7 @@ mod tests {
             local_changes: 0,
             conflicts: 0,
             head: None,
+            discovery: Vec::new(),
         }
     }
 
@@ -139,7 +140,13 @@ mod tests {
         move_bar(&ProgressBar::hidden(), &row);
         let text = String::new;
         let rests = has_come_to_rest(&row);
-        let status = Status { folders: vec![row], device_id: text(), listen: Vec::new(), version: text() };
+        let status = Status {
+            folders: vec![row],
+            device_id: text(),
+            listen: Vec::new(),
+            version: text(),
+            reach: Default::default(),
+        };
         rests.then(|| judge(&status).err().map(|error| error.class))
     }
 

@@ -5,14 +5,18 @@
 
 pub mod args;
 pub mod client;
+mod doctor;
 pub mod escape;
 mod folders;
 mod follow;
+mod get;
+pub mod qr;
 mod reply;
 mod settings;
 pub mod show;
 mod tracker;
 mod up;
+pub mod ways;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -76,7 +80,11 @@ fn run(cli: Cli) -> Result<(), ApiError> {
         let options = daemon::Options { listen: args.listen, api: args.api, detached: args.detached };
         return daemon::run(directory, options);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut runtime = match cli.command {
+        Command::Get(_) => tokio::runtime::Builder::new_multi_thread(), // a daemon runs in it
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|cause| ApiError::new(Class::Failed, "SYSTEM", cause.to_string()))?;
     runtime.block_on(ask(Home::at(directory), cli.command, cli.json))
 }
@@ -94,6 +102,8 @@ async fn ask(home: Home, command: Command, json: bool) -> Result<(), ApiError> {
     let client = &Client::new(home.clone());
     let reply = match command {
         Command::Up { dir } => return up::up(&home, client, dir.as_deref(), json).await,
+        Command::Get(args) => return get::get(&home, args, json).await,
+        Command::Doctor { folder } => return doctor::doctor(client, folder.as_deref(), json).await,
         Command::Status { folder, watch: true } => {
             return follow::watch(client, folder.as_deref(), json).await;
         }
@@ -103,7 +113,7 @@ async fn ask(home: Home, command: Command, json: bool) -> Result<(), ApiError> {
         Command::List => folders::list(client).await,
         Command::Status { folder, watch: false } => folders::status(client, folder.as_deref()).await,
         Command::Wait { folder, timeout, peers } => folders::wait(client, &folder, timeout, peers).await,
-        Command::Keys { folder, link } => folders::keys(client, &folder, link).await,
+        Command::Keys(args) => folders::keys(client, args).await,
         Command::Peers { folder } => folders::peers(client, &folder).await,
         Command::Peer(command) => folders::peer(client, command).await,
         Command::Pause(one) => folders::order(client, &one.folder, "pause", "Paused").await,

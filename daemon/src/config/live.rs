@@ -44,6 +44,11 @@ impl LiveConfig {
         self.current.borrow().clone()
     }
 
+    /// Whether `SYNCD_OFFLINE` is set.
+    pub fn is_offline(&self) -> bool {
+        self.surroundings.offline
+    }
+
     /// Tells of every change; the receiver starts with the settings as they are.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
         self.current.subscribe()

@@ -98,6 +98,7 @@ pub const SETTINGS: &[Setting] = &[
         &[
             "Find peers in the local network by small beacons that name no folder.",
             "true, false, or \"loopback\" for this machine only.",
+            "On, because it needs nobody else and tells strangers nothing.",
         ],
     ),
     setting(
@@ -105,41 +106,56 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Switch,
         "true",
         &[
-            "Find peers through the Mainline DHT that BitTorrent programs keep up.",
-            "It learns your address and a number that only holders of the key can derive.",
+            "Find peers through the Mainline DHT, which millions of BitTorrent programs keep up.",
+            "On, because with it a key alone is enough anywhere. Its nodes learn this machine's",
+            "address and a number that only holders of the key can derive; neither names nor files.",
         ],
     ),
     setting(
         "discovery.dht_bootstrap",
         Kind::List,
         "[]",
-        &["Where to enter the DHT, \"host:port\". Empty: well-known public nodes."],
+        &[
+            "Where to enter the DHT, \"host:port\". Empty: the nodes that BitTorrent programs use",
+            "(router.bittorrent.com:6881 and others); needed at the first start only, since nodes",
+            "that have answered are remembered.",
+        ],
     ),
     setting(
         "discovery.trackers",
         Kind::List,
         "[]",
-        &["Trackers to announce to, such as \"udp://tracker.example:6969\"."],
+        &[
+            "Trackers to announce to, such as [\"udp://tracker.example:6969\"]; https and http too.",
+            "None is set: whose would it be? `syncd tracker` runs one of your own, which also helps",
+            "devices behind routers to reach each other. Links carry them to others.",
+        ],
     ),
     setting(
         "discovery.peer_exchange",
         Kind::Switch,
         "true",
-        &["Tell the peers of a folder about each other."],
+        &[
+            "Tell the peers of a folder about each other, so that who has met one has met all.",
+            "They have proved the key; nobody else is told.",
+        ],
     ),
     global(
         "discovery.port_mapping",
         Kind::Switch,
         "true",
-        &["Ask the router to let peers in (UPnP, NAT-PMP, PCP)."],
+        &[
+            "Ask the router to let peers in (UPnP, NAT-PMP, PCP), to the UDP port of syncd alone.",
+            "On, because one reachable device of a folder is what all others need.",
+        ],
     ),
     setting(
         "discovery.relay",
         Kind::Switch,
         "true",
         &[
-            "Send sealed packets through a tracker when two devices cannot reach each other.",
-            "It cannot read them.",
+            "Send sealed packets through a tracker of the folder when two devices cannot reach each",
+            "other otherwise. It cannot read them; a direct way replaces it as soon as there is one.",
         ],
     ),
     setting("limits.down", Kind::Rate, "0", &["Bytes a second, or \"500K\", \"2M\"; 0 is without limit."]),
@@ -199,9 +215,15 @@ impl Setting {
         }
     }
 
-    /// Reads what a person typed for this setting: TOML, and text also without its quotation marks.
+    /// Reads what a person typed for this setting: TOML, and text also without its quotation marks; a
+    /// list also as its items with commas between them.
     pub fn parse_text(&self, text: &str) -> Value {
         let parsed = text.trim().parse::<Value>();
+        if self.kind == Kind::List && !matches!(parsed, Ok(Value::Array(_))) && !text.trim().starts_with('[')
+        {
+            let items = text.split(',').map(|item| item.trim().trim_matches('"'));
+            return Value::Array(items.filter(|item| !item.is_empty()).collect());
+        }
         match parsed {
             Ok(value) if self.kind != Kind::Text || value.is_str() => value.decorated("", ""),
             _ => Value::from(text),
@@ -244,6 +266,18 @@ mod tests {
         for setting in SETTINGS {
             setting.check(&setting.default_value()).unwrap_or_else(|why| panic!("{} {why}", setting.key));
         }
+    }
+
+    #[test]
+    fn a_list_needs_no_brackets() {
+        let trackers = find("discovery.trackers").unwrap();
+        let read = |text| trackers.parse_text(text).to_string();
+        assert_eq!(read("udp://a:1"), "[\"udp://a:1\"]");
+        assert_eq!(read("udp://a:1, http://b/announce"), "[\"udp://a:1\", \"http://b/announce\"]");
+        assert_eq!(read("[\"udp://a:1\"]"), "[\"udp://a:1\"]");
+        assert_eq!(read(""), "[]");
+        assert!(trackers.check(&trackers.parse_text("[1]")).is_err());
+        assert!(trackers.check(&trackers.parse_text("[\"a\"")).is_err());
     }
 
     #[test]

@@ -7,19 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keystore::{DeviceKey, FolderId, KeyFile, KeyFileFolder};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use protocol::engine::Event;
 use protocol::{NodeId, RelPath};
 
 use super::join::{self, Joining};
-use super::{Context, rows};
+use super::ways::{Real, Ways};
+use super::{Context, doctor, rows};
 use crate::api::control::Control;
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{
-    AddRequest, ArchiveRow, FolderKeys, FolderListRow, PeerRow, Problem, Restored, Status,
+    AddRequest, ArchiveRow, Diagnosis, FolderKeys, FolderListRow, FolderRow, PeerRow, Problem, Restored,
+    Status,
 };
 use crate::config::LiveConfig;
-use crate::discovery::lan::Lan;
 use crate::folder::archived::BroughtBack;
 use crate::folder::{Folder, FolderSetup};
 use crate::home::{Home, read_private, write_atomic};
@@ -29,11 +30,13 @@ use crate::store::Store;
 /// All folders of this daemon.
 pub(super) struct Folders {
     home: Home,
+    /// The home lies in the control directory of its only folder.
+    is_inside: bool,
     pub(super) config: Arc<LiveConfig>,
     device: DeviceKey,
     store: Store,
     pub(super) net: Arc<Net>,
-    pub(super) lan: Mutex<Option<Lan>>,
+    pub(super) ways: Ways,
     pub(super) folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
     /// What is in the key file; also the order of folders. One change at a time.
     keys: tokio::sync::Mutex<KeyFile>,
@@ -46,13 +49,17 @@ impl Folders {
         let keys = load_keys(&context.home)?;
         let store = join::open_database(&context.home, &keys)?;
         let (net, events) = super::network::start(&context, &keys.device)?;
+        let (listen, reachable) = (net.local_addresses(), super::network::reachable(&net));
+        let home = context.home.directory().to_owned();
+        let (ways, hints) = Ways::new(Real { listen, reachable, home });
         let folders = Arc::new(Self {
             home: context.home,
+            is_inside: context.is_inside,
             config: context.config,
             device: keys.device.clone(),
             store,
             net: Arc::new(net),
-            lan: Mutex::new(None),
+            ways,
             folders: Arc::default(),
             keys: tokio::sync::Mutex::new(keys),
             stopping: Arc::default(),
@@ -65,6 +72,7 @@ impl Folders {
             }
         }
         folders.follow_settings();
+        tokio::spawn(super::following::forward(hints, Arc::downgrade(&folders)));
         tokio::spawn(super::interfaces::follow(Arc::downgrade(&folders)));
         tokio::spawn(super::sweep::keep_small(Arc::downgrade(&folders)));
         Ok(folders)
@@ -75,6 +83,7 @@ impl Folders {
         let id = row.secret.folder_id();
         let store = self.store.folder(&id.0).map_err(|error| broken("the database", &error))?;
         let settings = self.config.current().effective(&id.to_string());
+        let discovery = settings.discovery.clone();
         let setup = FolderSetup {
             secret: row.secret.clone(),
             name: row.name.clone(),
@@ -90,13 +99,11 @@ impl Folders {
         let folder = Folder::start(setup).map_err(|error| broken("the folder's thread", &error))?;
         self.folders.write().insert(id, Arc::clone(&folder));
         folder.go_online();
-        if let Some(lan) = self.lan.lock().as_ref() {
-            lan.add_folder(id, row.secret.discovery_id());
-        }
+        self.look_for_peers(&folder, discovery);
         Ok(folder)
     }
 
-    fn folder(&self, id: &str) -> Result<Arc<Folder>, ApiError> {
+    pub(super) fn folder(&self, id: &str) -> Result<Arc<Folder>, ApiError> {
         let found = id.parse::<FolderId>().ok().and_then(|id| self.folders.read().get(&id).cloned());
         found.ok_or_else(|| {
             ApiError::new(Class::NotFound, "FOLDER_NOT_FOUND", format!("there is no folder {id}"))
@@ -162,13 +169,15 @@ impl Control for Folders {
         };
         let mut all = Vec::with_capacity(folders.len());
         for folder in folders {
-            all.push(rows::row(&folder).await?);
+            let discovery = self.ways_of(&folder);
+            all.push(FolderRow { discovery, ..rows::row(&folder).await? });
         }
         Ok(Status {
             folders: all,
             device_id: self.device.id().to_string(),
             listen: self.net.local_addresses().iter().map(ToString::to_string).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            reach: rows::reach(self.net.reach_status()),
         })
     }
 
@@ -182,7 +191,9 @@ impl Control for Folders {
 
     async fn add(&self, request: AddRequest) -> Result<FolderKeys, ApiError> {
         let mut keys = self.keys.lock().await;
-        let mut joining = Joining::check(&request, &keys, &self.folders.read(), &self.home)?;
+        let home = (!self.is_inside).then_some(&self.home);
+        let mut joining = Joining::check(&request, &keys, &self.folders.read(), home)?;
+        self.keep_trackers(joining.id(), &joining.trackers)?;
         if let Some(stronger) = joining.upgrade.take() {
             let id = stronger.folder_id();
             let row = keys.folders.iter_mut().find(|row| row.secret.folder_id() == id);
@@ -194,21 +205,23 @@ impl Control for Folders {
                 if let Some(old) = old {
                     old.stop().await;
                 }
-                return Ok(rows::keys(self.run(&row, false)?.as_ref()));
+                let folder = self.run(&row, false)?;
+                let _ = folder.linked(&joining.addresses);
+                return Ok(self.keys_of(&folder, 0));
             }
         }
         let row = joining.prepare_root()?;
         keys.folders.push(copy_of(&row));
         self.save_keys(&keys)?;
         let folder = self.run(&row, true)?;
-        for address in joining.addresses {
-            let _ = folder.pin(&address, true);
-        }
-        Ok(rows::keys(&folder))
+        let _ = folder.linked(&joining.addresses);
+        Ok(self.keys_of(&folder, 0))
     }
 
     async fn keys(&self, folder: &str) -> Result<FolderKeys, ApiError> {
-        Ok(rows::keys(self.folder(folder)?.as_ref()))
+        let folder = self.folder(folder)?;
+        let size = folder.ask(|runner| runner.engine.totals().bytes).await;
+        Ok(self.keys_of(&folder, size.unwrap_or_default()))
     }
 
     async fn peers(&self, folder: &str) -> Result<Vec<PeerRow>, ApiError> {
@@ -228,6 +241,14 @@ impl Control for Folders {
         rows::problems(&self.folder(folder)?).await
     }
 
+    async fn doctor(&self, folder: Option<&str>) -> Result<Diagnosis, ApiError> {
+        let folders = match folder {
+            Some(id) => vec![self.folder(id)?],
+            None => self.in_order().await,
+        };
+        Ok(Diagnosis { findings: doctor::findings(&self.facts(&folders).await?) })
+    }
+
     async fn pause(&self, folder: &str) -> Result<(), ApiError> {
         self.folder(folder)?.pause(true).map_err(|error| broken("the database", &error))
     }
@@ -241,9 +262,7 @@ impl Control for Folders {
         let id = folder.secret().folder_id();
         self.forget_key(id).await?;
         self.folders.write().remove(&id);
-        if let Some(lan) = self.lan.lock().as_ref() {
-            lan.remove_folder(id);
-        }
+        self.ways.remove_folder(id);
         folder.stop().await;
         folder.remove_marker();
         let store = self.store.clone();
@@ -312,11 +331,13 @@ impl Control for Folders {
 
     async fn shutdown(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        *self.lan.lock() = None;
         let folders: Vec<_> = std::mem::take(&mut *self.folders.write()).into_values().collect();
-        for folder in folders {
-            folder.stop().await;
-        }
+        let stopped = async {
+            for folder in folders {
+                folder.stop().await;
+            }
+        };
+        tokio::join!(self.ways.close(), stopped);
         self.net.close().await;
     }
 }

@@ -1,7 +1,7 @@
-//! What the folders follow: settings, beacons, and what the network tells.
+//! What the folders follow: settings, hints, and what the network tells.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use keystore::FolderId;
 use parking_lot::RwLock;
@@ -9,14 +9,9 @@ use protocol::engine::Event;
 use tokio::sync::mpsc;
 
 use super::folders::Folders;
-use crate::config::Lan as LanSetting;
-use crate::discovery::Hint;
-use crate::discovery::lan::{self, Lan, LanConfig, LanMode};
+use crate::discovery::{Hint, Way};
 use crate::folder::Folder;
 use crate::net::{FoundBy, NetEvent};
-
-/// Hints that nobody has taken yet; beyond, they are dropped, and come again.
-const HINTS: usize = 256;
 
 impl Folders {
     /// Obeys changes of the settings for as long as the daemon runs.
@@ -24,56 +19,35 @@ impl Folders {
         let folders = Arc::clone(self);
         let mut settings = self.config.subscribe();
         tokio::spawn(async move {
-            let mut hints = None;
             loop {
                 let config = settings.borrow_and_update().clone();
-                hints = folders.set_lan(config.daemon().discovery.lan, hints);
-                for (id, folder) in folders.folders.read().iter() {
-                    folder.set_settings(config.effective(&id.to_string()));
+                folders.map_port(&config.daemon().discovery);
+                for folder in folders.all() {
+                    let settings = config.effective(&folder.secret().folder_id().to_string());
+                    folders.look_for_peers(&folder, settings.discovery.clone());
+                    folder.set_settings(settings);
                 }
-                tokio::select! {
-                    changed = settings.changed() => if changed.is_err() { return },
-                    () = forward(&mut hints, &folders) => {}
+                if settings.changed().await.is_err() {
+                    return;
                 }
             }
         });
     }
-
-    /// Starts, stops or changes the beacons.
-    fn set_lan(&self, wish: LanSetting, hints: Option<Hints>) -> Option<Hints> {
-        if let Some(running) = hints.filter(|running| running.wish == wish) {
-            return Some(running);
-        }
-        *self.lan.lock() = None;
-        let mode = match wish {
-            LanSetting::Off => return None,
-            LanSetting::On => LanMode::On,
-            LanSetting::Loopback => LanMode::Loopback,
-        };
-        let (hints, receiver) = mpsc::channel(HINTS);
-        let (listen, seed) = (self.net.local_addresses(), crate::random::bytes());
-        let lan = Lan::start(LanConfig { mode, port: lan::PORT, listen, seed, hints });
-        for (id, folder) in self.folders.read().iter() {
-            lan.add_folder(*id, folder.secret().discovery_id());
-        }
-        *self.lan.lock() = Some(lan);
-        Some(Hints { wish, receiver })
-    }
 }
 
-/// Beacons' hints, and what was wished when they were started.
-struct Hints {
-    wish: LanSetting,
-    receiver: mpsc::Receiver<Hint>,
-}
-
-/// Dials what beacons name, for ever; without beacons it waits for ever.
-async fn forward(hints: &mut Option<Hints>, folders: &Folders) {
-    let Some(hints) = hints else { return std::future::pending().await };
-    while let Some(hint) = hints.receiver.recv().await {
-        folders.net.dial(hint.folder, hint.address, FoundBy::Lan);
+/// Brings hints to the network, until the daemon ends.
+pub(super) async fn forward(mut hints: mpsc::Receiver<Hint>, folders: Weak<Folders>) {
+    while let Some(Hint { folder, address, namer, way }) = hints.recv().await {
+        let Some(folders) = folders.upgrade() else { return };
+        if !folders.ways.has_folder(folder) {
+            continue;
+        }
+        match way {
+            Way::Lan => folders.net.dial(folder, address, FoundBy::Lan),
+            Way::Tracker => folders.net.hint(folder, address, FoundBy::Tracker, namer),
+            Way::Dht => folders.net.hint(folder, address, FoundBy::Dht, namer),
+        }
     }
-    std::future::pending::<()>().await;
 }
 
 /// Brings what the network says to the folders.
@@ -95,7 +69,10 @@ pub(super) async fn deliver(
                 of(&folder).iter().for_each(|f| f.opened(&opening));
             }
             NetEvent::Reached { folder, device, address } => {
-                of(&folder).iter().for_each(|f| f.reached(device, address));
+                of(&folder).iter().for_each(|f| {
+                    f.reached(device, address);
+                    f.outgrow_link();
+                });
             }
             NetEvent::Unreached { folder, address } => of(&folder).iter().for_each(|f| f.unreached(address)),
             NetEvent::DuplicateDevice { address } => {

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::folders::Folders;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// So many looks later, ways of finding peers that could not be started are tried again.
+const LOOKS_UNTIL_RETRY: u32 = 6;
 /// A network that changes all the time is followed this often.
 const BETWEEN: Duration = Duration::from_secs(15);
 /// By so much the wall clock gets ahead of the steady one only when the machine sleeps, or the clock
@@ -24,13 +26,16 @@ pub(super) async fn follow(folders: Weak<Folders>) {
     let mut watch = Watch::new(addresses().unwrap_or_default(), Instant::now(), SystemTime::now());
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for looks in 1.. {
         ticks.tick().await;
         let Some(folders) = folders.upgrade() else { return };
         let change = watch.handle_look(addresses(), Instant::now(), SystemTime::now());
         if let Some(change) = change {
             tracing::info!(?change, "the network has changed: peers are looked for anew");
             folders.net.network_changed();
+            folders.ways.look_again();
+        } else if looks % LOOKS_UNTIL_RETRY == 0 {
+            folders.ways.retry();
         }
     }
 }

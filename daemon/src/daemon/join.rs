@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keystore::{FolderId, FolderSecret, KeyFile, KeyFileFolder, parse_key_or_link};
+use keystore::{FolderId, FolderSecret, KeyFile, KeyFileFolder, Link, parse_key_or_link};
 
 use super::folders::{broken, path_of};
 use crate::api::error::{ApiError, Class};
@@ -25,6 +25,8 @@ pub(super) struct Joining {
     created: bool,
     /// Addresses in the link.
     pub(super) addresses: Vec<String>,
+    /// Trackers in the link.
+    pub(super) trackers: Vec<String>,
     /// The folder is here already, and this is a stronger key for it.
     pub(super) upgrade: Option<FolderSecret>,
 }
@@ -35,7 +37,7 @@ impl Joining {
         request: &AddRequest,
         keys: &KeyFile,
         folders: &BTreeMap<FolderId, Arc<Folder>>,
-        home: &Home,
+        home: Option<&Home>,
     ) -> Result<Self, ApiError> {
         let link = request.key.as_deref().map(|text| {
             parse_key_or_link(text).map_err(|error| {
@@ -47,10 +49,8 @@ impl Joining {
         let created = link.is_none();
         let wish = Path::new(&request.dir);
         let path = directory(wish, created, |parent| refuse_inside(wish, parent, folders, home))?;
-        let (secret, linked_name, addresses) = match link {
-            Some(link) => (link.secret, link.name, link.addresses),
-            None => (FolderSecret::new(crate::random::bytes()), None, Vec::new()),
-        };
+        let link = link.unwrap_or_else(|| FolderSecret::new(crate::random::bytes()).into());
+        let Link { secret, name: linked_name, addresses, trackers, .. } = link;
         let id = secret.folder_id();
         let here = keys.folders.iter().find(|row| row.secret.folder_id() == id);
         let upgrade = match here {
@@ -65,7 +65,12 @@ impl Joining {
         }
         let base = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = request.name.clone().or(linked_name).or(base).unwrap_or_else(|| "folder".into());
-        Ok(Self { secret, path, name, created, addresses, upgrade })
+        Ok(Self { secret, path, name, created, addresses, trackers, upgrade })
+    }
+
+    /// The folder's id.
+    pub(super) fn id(&self) -> FolderId {
+        self.secret.folder_id()
     }
 
     /// Makes the control directory and the marker.
@@ -155,12 +160,11 @@ fn already_here(row: &KeyFileFolder) -> ApiError {
 fn refuse_overlap(
     path: &Path,
     folders: &BTreeMap<FolderId, Arc<Folder>>,
-    home: &Home,
+    home: Option<&Home>,
 ) -> Result<(), ApiError> {
     let ours = lineage(path);
     let shown = path.display().to_string();
-    let home_lineage = lineage(home.directory());
-    if overlap(&ours, &home_lineage) {
+    if let Some(home) = home.filter(|home| overlap(&ours, &lineage(home.directory()))) {
         return Err(overlaps_home(&shown, home));
     }
     for folder in folders.values() {
@@ -182,12 +186,12 @@ fn refuse_inside(
     path: &Path,
     parent: &Path,
     folders: &BTreeMap<FolderId, Arc<Folder>>,
-    home: &Home,
+    home: Option<&Home>,
 ) -> Result<(), ApiError> {
     let above = lineage(parent);
     let inside = |outer: &Path| lineage(outer).first().is_some_and(|root| above.contains(root));
     let shown = path.display().to_string();
-    if inside(home.directory()) {
+    if let Some(home) = home.filter(|home| inside(home.directory())) {
         return Err(overlaps_home(&shown, home));
     }
     match folders.values().find(|folder| inside(folder.root())) {

@@ -2,16 +2,22 @@
 //!
 //! It wires parts together and decides nothing: home and lock, settings, log, folders, API, signals.
 
+mod doctor;
+mod facts;
+mod finding;
 mod folders;
 mod following;
+mod get;
 mod interfaces;
 mod join;
+mod links;
 mod network;
 mod rows;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod ways;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -25,7 +31,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
+pub use self::facts::findings_without_daemon;
 use self::folders::Folders;
+pub use self::get::{Getting, Order};
 use crate::api::control::Control;
 use crate::api::error::{ApiError, Class};
 use crate::api::guard::{Guard, token_of};
@@ -58,6 +66,8 @@ pub struct Context {
     pub config: Arc<LiveConfig>,
     /// UDP addresses for peers; empty for the default port, or a kept free one.
     pub listen: Vec<SocketAddr>,
+    /// The home lies in the control directory of its only folder.
+    pub is_inside: bool,
 }
 
 /// Runs a daemon in this process until it is told to stop.
@@ -69,8 +79,7 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
         // Not a group leader after a plain spawn, so this fails only if we lead a session already.
         let _ = rustix::process::setsid();
     }
-    // A core file would hold keys. Where this is refused, the home's 0700 is what is left.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    protect_secrets();
     start_log(LOG_FILTER);
     let home = Home::open(directory)?;
     let lock = home.lock()?;
@@ -80,7 +89,8 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| system("the runtime cannot start", &cause))?;
     let ended = runtime.block_on(async {
-        let context = Context { home: home.clone(), config: config.clone(), listen: options.listen };
+        let (home, config, listen) = (home.clone(), config.clone(), options.listen);
+        let context = Context { home: home.clone(), config: config.clone(), listen, is_inside: false };
         let tcp = match options.api {
             Some(address) => Some((serve::bind_tcp(address).await?, token_of(&home)?)),
             None => None,
@@ -137,6 +147,11 @@ async fn supervise<C: Control>(
     while servers.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A core file would hold keys. Where this is refused, the home's 0700 is what is left.
+fn protect_secrets() {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Logs to standard error: what `SYNCD_LOG` says, else `usual`.

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use keystore::DeviceKey;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Context;
 use crate::api::error::{ApiError, Class};
+use crate::discovery::Reachable;
 use crate::home::write_atomic;
 use crate::net::{Backoff, Net, NetConfig, NetError, NetEvent};
 
@@ -48,11 +49,32 @@ pub(super) fn start(
 }
 
 /// The address that stands for both families, or for IPv4 where the system knows no other.
-fn unspecified() -> IpAddr {
+pub(super) fn unspecified() -> IpAddr {
     match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
         Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
         Err(_) => Ipv4Addr::UNSPECIFIED.into(),
     }
+}
+
+/// Under which ports the world reaches us, as long as somebody wants to know.
+pub(super) fn reachable(net: &Net) -> watch::Receiver<Reachable> {
+    let mut known = net.reachable();
+    let now = *known.borrow_and_update();
+    let (told, receiver) = watch::channel(Reachable { v4: now.v4, v6: now.v6 });
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = told.closed() => return,
+                changed = known.changed() => if changed.is_err() {
+                    told.closed().await; // the network has ended: nothing changes any more
+                    return;
+                }
+            }
+            let now = *known.borrow_and_update();
+            told.send_replace(Reachable { v4: now.v4, v6: now.v6 });
+        }
+    });
+    receiver
 }
 
 fn refused(error: &NetError) -> ApiError {

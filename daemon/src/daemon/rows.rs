@@ -1,20 +1,24 @@
 //! What the API shows of a folder.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystore::{Capability, FolderSecret, Link};
+use keystore::{Capability, FolderSecret};
 use protocol::engine::{Activity, Reason, Unapplied};
 
+use super::links;
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{
-    self, ArchiveRow, FolderKeys, FolderListRow, FolderRow, FolderState, Keys, PeerRow, Problem,
+    self, ArchiveRow, FolderKeys, FolderListRow, FolderRow, FolderState, IntroducerRow, Keys, PeerRow,
+    Problem, Reach,
 };
 use crate::folder::Folder;
 use crate::folder::archive::Archived;
 use crate::folder::kept::reason_code;
 use crate::folder::runner::Runner;
 use crate::folder::stage::is_no_space;
+use crate::net::{IntroducerStatus, NatKind, ReachStatus};
 
 /// How long `status` waits for the watcher to have said everything.
 const WATCHER_PATIENCE: Duration = Duration::from_millis(500);
@@ -61,6 +65,7 @@ pub(super) async fn row(folder: &Arc<Folder>) -> Result<FolderRow, ApiError> {
             local_changes: local.len() as u64,
             conflicts,
             head: runner.engine.head().map(|head| head.to_string()),
+            discovery: Vec::new(),
         }
     });
     match asked.await {
@@ -124,7 +129,38 @@ fn ended(folder: &Folder) -> FolderRow {
         local_changes: 0,
         conflicts: 0,
         head: None,
+        discovery: Vec::new(),
     }
+}
+
+/// How others reach this device.
+pub(super) fn reach(status: ReachStatus) -> Reach {
+    let mut observed: Vec<String> = status.observed.iter().map(|(_, address)| address.to_string()).collect();
+    observed.sort();
+    observed.dedup();
+    Reach {
+        nat: match status.nat {
+            NatKind::Open => "open",
+            NatKind::EndpointIndependent => "nat",
+            NatKind::Symmetric => "symmetric",
+            NatKind::Unknown => "unknown",
+        }
+        .to_owned(),
+        observed,
+        port_mapping: status.mapping.is_on,
+        mapped_by: status.mapping.protocol.map(str::to_owned),
+        mapped: status.mapping.external.map(|(ip, port)| match ip {
+            Some(ip) => SocketAddr::new(ip, port).to_string(),
+            None => format!("port {port}"),
+        }),
+        mapping_error: status.mapping.error,
+        introducers: status.introducers.into_iter().map(introducer).collect(),
+        relayed: status.relayed as u64,
+    }
+}
+
+fn introducer(status: IntroducerStatus) -> IntroducerRow {
+    IntroducerRow { tracker: status.tracker, connected: !status.connected.is_empty(), error: status.error }
 }
 
 /// A folder's row in `list`.
@@ -144,27 +180,24 @@ pub(super) async fn reason(folder: &Arc<Folder>) -> Result<Option<String>, ApiEr
     Ok(folder.ask(|runner| runner.engine.hold().map(|hold| hold.code.to_owned())).await.flatten())
 }
 
-/// A folder's keys.
-pub(super) fn keys(folder: &Folder) -> FolderKeys {
+/// A folder's keys, and links with that size, those addresses and trackers.
+pub(super) fn keys(folder: &Folder, size: u64, addresses: &[String], trackers: &[String]) -> FolderKeys {
     let secret = folder.secret();
+    let read_only = secret.read_only_key().to_string();
+    let link = |secret: &FolderSecret| links::link(secret.clone(), folder.name(), size, addresses, trackers);
     FolderKeys {
         folder_id: secret.folder_id().to_string(),
         name: folder.name().to_owned(),
         path: path(folder),
         keys: Keys {
             read_write: secret.read_write_key().map(|key| key.to_string()),
-            read_only: secret.read_only_key().to_string(),
+            read_only: read_only.clone(),
         },
-        link: link(secret, folder.name()),
+        link: link(secret),
+        link_read_only: FolderSecret::parse(&read_only).map(|reader| link(&reader)).unwrap_or_default(),
         fingerprint: secret.fingerprint(),
         discovery_id: secret.discovery_id().to_string(),
     }
-}
-
-fn link(secret: &FolderSecret, name: &str) -> String {
-    let mut link = Link::from(secret.clone());
-    link.name = Some(name.to_owned());
-    link.to_text().to_string()
 }
 
 /// A folder's peers.
@@ -175,7 +208,7 @@ pub(super) async fn peers(folder: &Arc<Folder>) -> Result<Vec<PeerRow>, ApiError
             name: peer.info().name.clone(),
             address: peer.info().address.to_string(),
             found_by: peer.info().found_by.as_str().to_owned(),
-            direct: true,
+            direct: peer.info().direct,
             capability: capability(peer.info().capability),
             complete: runner.engine.is_complete(id),
             down_rate: runner.hands.peer_rates(id).0,

@@ -43,7 +43,7 @@ async fn start(home: &Path) -> Arc<Folders> {
     let surroundings = Surroundings { host_name: "test".into(), offline: true };
     let config = Arc::new(LiveConfig::open(&home, surroundings).expect("settings"));
     let listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    Folders::start(Context { home, config, listen }).await.expect("a daemon")
+    Folders::start(Context { home, config, listen, is_inside: false }).await.expect("a daemon")
 }
 
 impl Device {

@@ -14,6 +14,7 @@ pub mod hands;
 pub mod hash;
 pub mod ignored;
 pub mod kept;
+mod linked;
 pub mod marker;
 pub mod rates;
 pub mod root;
@@ -44,7 +45,7 @@ use self::hands::Hands;
 use self::kept::Kept;
 use self::runner::{Input, Inputs, Runner};
 use crate::config::{LocalChanges, Settings};
-use crate::net::{FoundBy, Net, Peer, Serve};
+use crate::net::{Net, Peer, Serve};
 use crate::store;
 
 /// How long a joined folder waits for a first head before it commits what it found.
@@ -130,6 +131,7 @@ impl Folder {
         self.exchange_peers(&self.settings.read());
         self.net.add_folder(self.secret.clone(), opening, Arc::clone(&self.hands) as Arc<dyn Serve>);
         contacts::dial_known(&self.net, self.secret.folder_id(), &self.kept);
+        self.dial_linked();
     }
 
     /// What it is called here.
@@ -222,9 +224,9 @@ impl Folder {
         self.inputs.send(Input::Ask(Box::new(move |runner| runner.set_settings(engine_settings))));
     }
 
-    /// Dials an address that a person or a beacon named.
-    pub fn dial(&self, address: SocketAddr, found_by: FoundBy) {
-        self.net.dial(self.secret.folder_id(), address, found_by);
+    /// What was pinned.
+    pub fn pinned(&self) -> Vec<String> {
+        self.kept.0.pinned().unwrap_or_default()
     }
 
     /// Pauses or resumes, also over restarts.

@@ -9,6 +9,8 @@
 //!
 //! A target whose device is connected, over whatever link, is left alone until it is not.
 
+mod assisted;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,10 +18,12 @@ use std::time::Duration;
 use keystore::{DeviceId, FolderId};
 
 mod entry;
+mod known;
 mod remembered;
 mod turns;
 
 use self::entry::Entry;
+pub use self::known::KnownAddress;
 
 /// How often a hint's address, or its IP, is dialled within [`HINT_SPAN`].
 const HINT_DIALS: usize = 3;
@@ -120,6 +124,12 @@ pub(super) enum Target {
     Name(String),
 }
 
+impl Target {
+    pub(super) fn parse(peer: String) -> Self {
+        peer.parse().map_or_else(|_| Self::Name(peer), Self::Address)
+    }
+}
+
 /// Whether an address that was named by `namer` may be dialled: never this machine or link, and a
 /// private network only when the namer was itself reached at a private address.
 pub(super) fn is_dialable(address: SocketAddr, namer: IpAddr) -> bool {
@@ -135,7 +145,8 @@ pub(super) fn is_dialable(address: SocketAddr, namer: IpAddr) -> bool {
     !is_never && address.port() >= 1024 && (!is_private(ip) || is_private(namer.to_canonical()))
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Whether an address belongs to a network of its own, or to this machine.
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;

@@ -10,7 +10,8 @@ use tracing::debug;
 use super::NetEvent;
 use super::dial::{FoundBy, Target};
 use super::hub::Hub;
-use super::link::{self, HANDSHAKE_WITHIN, Origin};
+use super::link::{self, Origin};
+use super::reach;
 use super::transport::Congestion;
 
 /// How many addresses of one host name are tried.
@@ -81,14 +82,11 @@ async fn dial(hub: &Arc<Hub>, address: SocketAddr, target: &Target, found_by: Fo
             return false;
         }
     };
-    match timeout(HANDSHAKE_WITHIN, connecting).await {
-        Ok(Ok(connection)) => {
+    let folders = hub.book.lock().folders(target);
+    match reach::connect(hub, address, folders, found_by, connecting).await {
+        Some(connection) => {
             link::run(Arc::clone(hub), connection, Origin::Dialed(target.clone(), found_by)).await
         }
-        Ok(Err(error)) => {
-            debug!(%address, %error, "a dial has failed");
-            false
-        }
-        Err(_) => false,
+        None => false,
     }
 }

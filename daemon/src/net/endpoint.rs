@@ -8,11 +8,11 @@ use quinn::{ClientConfig, Connecting, Endpoint, EndpointConfig, ServerConfig};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::{Credentials, SERVER_NAME};
-use super::transport::{Congestion, transport};
+use super::transport::{Congestion, introducer_transport, transport};
 use super::{NetError, SocketBuffers};
 
 /// What is asked of the system for each socket; it may grant less.
-const SOCKET_BUFFER: usize = 8 << 20;
+pub const SOCKET_BUFFER: usize = 8 << 20;
 
 /// All endpoints of a process, one for each address that it listens on.
 pub(super) struct Endpoints {
@@ -22,6 +22,8 @@ pub(super) struct Endpoints {
 
 struct Listening {
     endpoint: Endpoint,
+    /// The endpoint's socket, only ever to send packets beside QUIC; what comes is quinn's.
+    beside: Socket,
     local: SocketAddr,
     buffers: SocketBuffers,
 }
@@ -57,14 +59,39 @@ impl Endpoints {
 
     /// Starts a handshake from the endpoint that can reach the address.
     pub(super) fn connect(&self, to: SocketAddr, congestion: Congestion) -> Result<Connecting, String> {
-        let listening = self.list.iter().max_by_key(|listening| fitness(listening.local.ip(), to.ip()));
-        let listening = listening.filter(|listening| fitness(listening.local.ip(), to.ip()) > 0);
-        let Some(listening) = listening else {
-            return Err(format!("no address that is listened on can reach {}", to.ip()));
-        };
         let mut config = ClientConfig::new(Arc::clone(&self.credentials.client) as _);
         config.transport_config(transport(to.ip(), congestion));
+        self.connect_with(config, to)
+    }
+
+    /// The same with an introducer.
+    pub(super) fn connect_introducer(&self, to: SocketAddr) -> Result<Connecting, String> {
+        let mut config = ClientConfig::new(Arc::clone(&self.credentials.introducer) as _);
+        config.transport_config(introducer_transport());
+        self.connect_with(config, to)
+    }
+
+    fn connect_with(&self, config: ClientConfig, to: SocketAddr) -> Result<Connecting, String> {
+        let Some(listening) = self.reaching(to.ip()) else {
+            return Err(format!("no address that is listened on can reach {}", to.ip()));
+        };
         listening.endpoint.connect_with(config, to, SERVER_NAME).map_err(|error| error.to_string())
+    }
+
+    /// Sends a packet that is no QUIC from the endpoint that can reach the address. It may be lost,
+    /// as packets are.
+    pub(super) fn send_beside(&self, to: SocketAddr, packet: &[u8]) {
+        let Some(listening) = self.reaching(to.ip()) else { return };
+        let mut to = to;
+        if let (SocketAddr::V4(v4), true) = (to, listening.local.is_ipv6()) {
+            to = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
+        }
+        let _ = listening.beside.send_to(packet, &to.into());
+    }
+
+    fn reaching(&self, ip: IpAddr) -> Option<&Listening> {
+        let best = self.list.iter().max_by_key(|listening| fitness(listening.local.ip(), ip))?;
+        (fitness(best.local.ip(), ip) > 0).then_some(best)
     }
 }
 
@@ -93,10 +120,11 @@ fn open(address: SocketAddr, credentials: &Credentials) -> Result<Listening, Net
     // So that a QUIC packet can be told from others by its first byte, should they share the port.
     config.grease_quic_bit(false);
     let server = server_config(credentials, address.ip());
+    let beside = socket.try_clone().map_err(failed)?;
     let runtime = Arc::new(quinn::TokioRuntime);
     let endpoint = Endpoint::new(config, Some(server), socket.into(), runtime).map_err(failed)?;
     let local = endpoint.local_addr().map_err(failed)?;
-    Ok(Listening { endpoint, local, buffers })
+    Ok(Listening { endpoint, beside, local, buffers })
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {

@@ -200,7 +200,9 @@ impl Hub {
     /// Does what is due; how long until something may be.
     async fn exchange_addresses(&self) -> Duration {
         let (peers, now) = (self.memberships(), self.now());
-        let members: Vec<Member> = peers.iter().map(|(peer, _)| Member::of(peer)).collect();
+        // Through a relay nobody is reached but by us, and not for long.
+        let direct = peers.iter().filter(|(peer, _)| peer.info().direct);
+        let members: Vec<Member> = direct.map(|(peer, _)| Member::of(peer)).collect();
         let speaking = peers.iter().filter(|(_, speaks)| *speaks).map(|(peer, _)| Member::of(peer));
         self.report_reached(&members, now).await;
         let plan = self.exchange.lock().poll(&members, &speaking.collect::<Vec<_>>(), now);

@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::link::{Command, Link, Reason};
 use super::members::{LinkId, Members};
 use super::peer::Peer;
+use super::reach::Reach;
 use super::serve::Serve;
 use super::{NetConfig, NetError, NetEvent};
 
@@ -38,6 +39,7 @@ pub(super) struct Hub {
     pub(super) book: Mutex<DialBook>,
     /// Something in the book has changed: look again what is due.
     pub(super) book_changed: Notify,
+    pub(super) reach: Reach,
     pub(super) exchange: Mutex<Exchange>,
     /// Somebody has joined or left a folder.
     pub(super) memberships_changed: Arc<Notify>,
@@ -85,8 +87,10 @@ impl Hub {
         let mut random = blake3::Hasher::new_keyed(&config.seed).finalize_xof();
         let mut book_seed = [0; 32];
         random.fill(&mut book_seed);
+        let endpoints = Endpoints::bind(&config.listen)?;
         Ok(Self {
-            endpoints: Endpoints::bind(&config.listen)?,
+            reach: Reach::new(&endpoints.local_addresses()),
+            endpoints,
             device: config.device,
             name: config.name,
             gate: Gate::default(),
@@ -122,6 +126,7 @@ impl Hub {
 
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+        self.reach.close();
         for endpoint in self.endpoints.endpoints() {
             endpoint.close(VarInt::from_u32(Reason::ShuttingDown as u32), b"shutting down");
         }
@@ -187,8 +192,7 @@ impl Hub {
         let mut book = self.book.lock();
         book.remove(folder, Some(FoundBy::Pinned));
         for peer in peers {
-            let target = peer.parse().map_or_else(|_| Target::Name(peer), Target::Address);
-            book.add(folder, target, FoundBy::Pinned, self.now());
+            book.add(folder, Target::parse(peer), FoundBy::Pinned, self.now());
         }
         drop(book);
         self.book_changed.notify_one();
@@ -227,6 +231,13 @@ impl Hub {
     pub(super) fn handle_proven(&self, link: &Link, device: DeviceId, target: Option<&Target>) {
         self.state.lock().devices.insert(link.id, device);
         let mut book = self.book.lock();
+        if link.is_relayed {
+            // A direct link is still to be found.
+            for other in self.reach.relays.leads_to(link.address).into_iter().flatten() {
+                book.handle_owner(None, other, device, self.now());
+            }
+            return;
+        }
         book.handle_owner(target, link.address, device, self.now());
         book.handle_connected(device);
     }
@@ -249,7 +260,12 @@ impl Hub {
             return Standing::Speak;
         };
         let is_ours_to_decide = self.device.id() < device;
-        if is_ours_to_decide && link.is_dialed && !other.is_dialed {
+        let is_better = match (link.is_relayed, other.is_relayed) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => is_ours_to_decide && link.is_dialed && !other.is_dialed,
+        };
+        if is_better {
             state.members.prefer(device, folder, link.id);
             send(NetEvent::Left { folder, peer: device });
             send(NetEvent::Joined { folder, peer });
@@ -292,7 +308,7 @@ impl Hub {
         let mut state = self.state.lock();
         state.links.remove(&link.id);
         let device = state.devices.remove(&link.id);
-        let is_last = device.is_none_or(|device| !state.devices.values().any(|other| *other == device));
+        let is_last = device.is_none_or(|device| !state.is_directly_linked(device));
         drop(state);
         if let Some(device) = device {
             let mut rtts = self.rtts.lock();
@@ -304,6 +320,38 @@ impl Hub {
             }
         }
         self.book_changed.notify_one();
+    }
+}
+
+/// What being reached asks of the links.
+impl Hub {
+    /// The direct links on which a folder is joined.
+    pub(super) fn direct_links(&self, folder: FolderId) -> Vec<Arc<Link>> {
+        let state = self.state.lock();
+        let links = state.peers.iter().filter(|((_, of), _)| *of == folder).map(|(_, peer)| peer.link());
+        links.filter(|link| !link.is_relayed).cloned().collect()
+    }
+
+    /// The links that go through relays.
+    pub(super) fn relayed_links(&self) -> Vec<Arc<Link>> {
+        self.state.lock().links.values().filter(|link| link.is_relayed).cloned().collect()
+    }
+
+    /// Whether a link leads to an address.
+    pub(super) fn has_link_at(&self, address: SocketAddr) -> bool {
+        self.state.lock().links.values().any(|link| link.address == address)
+    }
+
+    /// Whether a device has a link, direct or through a relay.
+    pub(super) fn is_linked(&self, device: DeviceId) -> bool {
+        self.state.lock().devices.values().any(|other| *other == device)
+    }
+}
+
+impl State {
+    fn is_directly_linked(&self, device: DeviceId) -> bool {
+        let links = self.devices.iter().filter(|(_, other)| **other == device);
+        links.filter_map(|(link, _)| self.links.get(link)).any(|link| !link.is_relayed)
     }
 }
 

@@ -28,7 +28,7 @@ use super::gate::Place;
 use super::hub::{Hub, Standing};
 use super::members::LinkId;
 use super::peer::{Peer, PeerInfo};
-use super::{serve, tls, transport};
+use super::{reach, serve, tls, transport};
 
 /// Within this long a stranger has to prove a folder; it is some round trips.
 pub(super) const PROVE_WITHIN: Duration = Duration::from_secs(5);
@@ -83,6 +83,11 @@ pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) address: SocketAddr,
     pub(super) is_dialed: bool,
+    /// It goes through a relay.
+    pub(super) is_relayed: bool,
+    pub(super) since: Instant,
+    /// How many introductions the peer has asked for.
+    pub(super) introductions: AtomicU64,
     /// A link before this one has ended: this one may speak now.
     pub(super) speaker_changed: Notify,
     /// The peer in each folder that is joined.
@@ -147,6 +152,9 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, origin: Origin) -
         connection,
         address,
         is_dialed,
+        is_relayed: hub.reach.relays.leads_to(address).is_some(),
+        since: Instant::now(),
+        introductions: AtomicU64::new(0),
         speaker_changed: Notify::new(),
         peers: Mutex::default(),
         session: Mutex::new(session),
@@ -277,7 +285,8 @@ impl Driver {
                     self.hub.handle_addresses(&self.link, folder, &addresses);
                 }
                 Output::Message { folder, message } => {
-                    if let Some(peer) = self.device {
+                    let message = reach::handle_message(&self.hub, &self.link, folder, message);
+                    if let (Some(peer), Some(message)) = (self.device, message) {
                         self.emit(NetEvent::Message { folder, peer, message }).await?;
                     }
                 }
@@ -315,14 +324,16 @@ impl Driver {
     async fn on_joined(&mut self, folder: FolderId, proven: Proven) -> Result<(), Reason> {
         let Proven { device_id, name, capability } = proven;
         self.on_proven(device_id);
-        let info =
-            PeerInfo { device_id, name, capability, address: self.link.address, found_by: self.found_by };
+        let (address, found_by, direct) = (self.link.address, self.found_by, !self.link.is_relayed);
+        let info = PeerInfo { device_id, name, capability, address, found_by, direct };
         let channel = self.link.session.lock().channel_of(&folder);
         // It may have left again already.
         let Some(channel) = channel else { return Ok(()) };
         let peer = Peer::new(Arc::clone(&self.link), folder, channel, info);
         self.link.peers.lock().insert(folder, peer.clone());
-        self.joined.insert(folder);
+        if self.joined.insert(folder) && self.joined.len() == 1 {
+            reach::on_joined(&self.hub, &self.link, folder);
+        }
         match self.hub.handle_joined(peer).await {
             Standing::Speak => Ok(()),
             Standing::Wait { speaker, is_ours_to_decide } => {

@@ -10,7 +10,8 @@
 //! Reading order: `endpoint`, `tls` and `transport` make connections; `link` drives the session of
 //! one; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
 //! hands; `exchange` tells peers of each other and says what was reached, `roaming` follows changes
-//! of the network; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
+//! of the network, `reach` is about being reached: observed addresses, introductions, relays, mapped
+//! ports; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
 //!
 //! When messages are lost with a link, the folder hears [`NetEvent::Left`] and then
 //! [`NetEvent::Joined`], never a gap in between: after each `Joined`, both sides start anew.
@@ -25,6 +26,7 @@ mod hub;
 mod link;
 mod members;
 mod peer;
+mod reach;
 mod roaming;
 mod serve;
 mod tls;
@@ -35,12 +37,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
+use keystore::{DeviceId, DeviceKey, DiscoveryId, FolderId, FolderSecret, Opening};
 use protocol::message::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-pub use self::dial::{Backoff, FoundBy};
+pub use self::dial::{Backoff, FoundBy, KnownAddress};
+pub use self::endpoint::SOCKET_BUFFER;
 pub use self::peer::{ChunkAnswer, FetchError, Peer, PeerInfo, SendError};
+pub use self::reach::{IntroducerStatus, MappingStatus, NatKind, ReachStatus, Reachable};
 pub use self::serve::Serve;
 pub use self::transport::Congestion;
 
@@ -188,12 +192,55 @@ impl Net {
     /// Leaves a folder on all links and forgets its addresses.
     pub fn remove_folder(&self, folder: FolderId) {
         self.hub.remove_folder(folder);
+        reach::remove_folder(&self.hub, folder);
+    }
+
+    /// Under which ports the world reaches us, to be announced; changes when more becomes known.
+    pub fn reachable(&self) -> watch::Receiver<Reachable> {
+        self.hub.reach.reachable()
+    }
+
+    /// Replaces the trackers (`host:port`) that may introduce us to peers of a folder, and says
+    /// whether they may relay. A tracker that is no introducer does no harm.
+    pub fn set_rendezvous(
+        &self,
+        folder: FolderId,
+        discovery: DiscoveryId,
+        trackers: Vec<String>,
+        relay: bool,
+    ) {
+        reach::set_folder(&self.hub, folder, discovery, trackers, relay);
+    }
+
+    /// Has the gateway map our UDP port, or ends that. Off at first.
+    pub fn set_port_mapping(&self, on: bool) {
+        reach::set_port_mapping(&self.hub, on);
+    }
+
+    /// What is known of being reached, for a person.
+    pub fn reach_status(&self) -> ReachStatus {
+        self.hub.reach.status()
     }
 
     /// Dials an address for a folder, as it is: the user named it, or a beacon came from it.
     /// Repeating it is free.
     pub fn dial(&self, folder: FolderId, address: SocketAddr, found_by: FoundBy) {
         self.hub.add_target(folder, Target::Address(address), found_by);
+    }
+
+    /// The same for `host:port`, as a link names it; a host name is resolved at each dial.
+    pub fn dial_named(&self, folder: FolderId, peer: String, found_by: FoundBy) {
+        self.hub.add_target(folder, Target::parse(peer), found_by);
+    }
+
+    /// Forgets what was found this way; links stay.
+    pub fn forget_found(&self, folder: FolderId, found_by: FoundBy) {
+        self.hub.book.lock().remove(folder, Some(found_by));
+    }
+
+    /// Where peers of a folder are looked for, and whether they were found there.
+    pub fn known(&self, folder: FolderId) -> Vec<KnownAddress> {
+        self.hub.book.lock().known(folder, self.hub.now())
     }
 
     /// Considers an address that `namer` has named: it is dialled if it may be, within the limits
@@ -213,6 +260,7 @@ impl Net {
 
     /// Closes all links in order and waits until the other sides could hear of it.
     pub async fn close(&self) {
+        self.hub.reach.unmap().await;
         self.hub.close();
         for endpoint in self.hub.endpoints.endpoints() {
             endpoint.wait_idle().await;

@@ -35,6 +35,8 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// How that address became known.
     pub found_by: FoundBy,
+    /// Whether packets go straight to it; else they go through a relay, at that address.
+    pub direct: bool,
 }
 
 /// Why a message was not sent.

@@ -25,6 +25,7 @@ impl Hub {
     fn handle_network_changed(&self) {
         self.book.lock().handle_network_changed(self.now());
         self.book_changed.notify_one();
+        self.reach.handle_network_changed();
         for link in self.links() {
             tokio::spawn(end_if_dead(link));
         }

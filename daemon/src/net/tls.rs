@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use protocol::rendezvous;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
@@ -33,6 +34,8 @@ pub(super) type Fingerprint = [u8; 32];
 pub(super) struct Credentials {
     pub(super) client: Arc<QuicClientConfig>,
     pub(super) server: Arc<QuicServerConfig>,
+    /// For introducers: nothing is shown to them.
+    pub(super) introducer: Arc<QuicClientConfig>,
     pub(super) fingerprint: Fingerprint,
 }
 
@@ -62,17 +65,28 @@ impl Credentials {
         let mut server = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
             .with_single_cert(vec![certificate.clone()], secret())
             .map_err(tls)?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
 
+        let mut introducer = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(tls)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        introducer.alpn_protocols = vec![rendezvous::ALPN.to_vec()];
+        introducer.enable_sni = false;
+        introducer.resumption = rustls::client::Resumption::disabled();
+
         let quic = |error: quinn::crypto::rustls::NoInitialCipherSuite| NetError::Tls(Box::new(error));
         Ok(Self {
             client: Arc::new(QuicClientConfig::try_from(client).map_err(quic)?),
             server: Arc::new(QuicServerConfig::try_from(server).map_err(quic)?),
+            introducer: Arc::new(QuicClientConfig::try_from(introducer).map_err(quic)?),
             fingerprint: fingerprint(&certificate),
         })
     }

@@ -24,6 +24,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 /// Ten segments of GSO must fit 64 KiB, and Ethernet carries 1,500 bytes with 48 of headers.
 const MAX_MTU: u16 = 1452;
+/// What a round trip is taken for until one is measured: a handshake packet that a gateway has
+/// dropped is sent again after three times that, while the other side still opens the way.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// On loopback ten larger segments fit 64 KiB as well.
 const MAX_MTU_LOOPBACK: u16 = 6500;
 /// Where the round trip is longer, loss is more often the radio's or the router's than ours, and
@@ -66,11 +69,29 @@ pub(super) fn transport(remote: IpAddr, congestion: Congestion) -> Arc<Transport
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
+        .initial_rtt(INITIAL_RTT)
         .enable_segmentation_offload(true);
     match congestion {
         Congestion::Cubic => config.congestion_controller_factory(Arc::new(CubicConfig::default())),
         Congestion::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),
     };
+    Arc::new(config)
+}
+
+/// The transport of a connection to an introducer: few and small messages, and a ping.
+pub(super) fn introducer_transport() -> Arc<TransportConfig> {
+    let window = VarInt::from_u32(UNPROVEN_WINDOW);
+    let mut config = TransportConfig::default();
+    config
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(u64::from(UNPROVEN_WINDOW))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .mtu_discovery_config(None);
     Arc::new(config)
 }
 

@@ -97,7 +97,9 @@ impl Store {
             if removed > 0 {
                 return Ok(true);
             }
-            for table in ["state", "heads", "journal", "pending", "archive_watch", "pinned", "addresses"] {
+            for table in
+                ["state", "heads", "journal", "pending", "archive_watch", "pinned", "addresses", "linked"]
+            {
                 transaction.execute(&format!("DELETE FROM {table} WHERE folder = ?1"), [folder])?;
             }
             transaction.execute("DELETE FROM folders WHERE number = ?1", [folder])?;

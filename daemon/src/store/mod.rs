@@ -23,6 +23,7 @@ mod connections;
 mod error;
 pub mod folders;
 mod key;
+mod linked;
 mod nodes;
 mod records;
 mod schema;

@@ -11,7 +11,7 @@ use super::error::{DatabaseError, Result};
 const APPLICATION_ID: i64 = 0x7379_6e63;
 
 /// What leads from version n to n + 1. Released migrations never change; append.
-const MIGRATIONS: &[&str] = &[FIRST, WHOSE_ADDRESS];
+const MIGRATIONS: &[&str] = &[FIRST, WHOSE_ADDRESS, LINKED];
 
 /// Version 1.
 ///
@@ -89,6 +89,14 @@ CREATE TABLE addresses (
     folder INTEGER NOT NULL, address TEXT NOT NULL,
     device BLOB NOT NULL, reached_at INTEGER NOT NULL, vain INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (folder, address)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Version 3: what links have said of where peers are.
+const LINKED: &str = "
+CREATE TABLE linked (
+    folder INTEGER NOT NULL, place INTEGER NOT NULL, address TEXT NOT NULL,
+    PRIMARY KEY (folder, place)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -8,6 +8,7 @@
 //! - [`swarms`]: who is where; [`state`] keeps it over restarts.
 //! - [`udp`] and [`http`]: the two protocols, on the same port of UDP and TCP. [`desk`] is what they
 //!   share: swarms, [`pace`], [`counters`] and the [`clock`].
+//! - [`rendezvous`]: helps devices of a swarm to reach each other, over QUIC.
 //! - [`serve`]: from the command line to a serving tracker, and back.
 //!
 //! Nothing here needs a daemon, a home or a folder.
@@ -18,6 +19,7 @@ pub mod desk;
 pub mod http;
 mod listen;
 pub mod pace;
+pub mod rendezvous;
 pub mod serve;
 pub mod source;
 pub mod state;

@@ -13,9 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::desk::Desk;
 use super::http::Http;
 use super::listen::{Listening, bind_all};
+use super::rendezvous::{self, RelayLimits, Rendezvous, RendezvousConfig, RendezvousError, RendezvousSocket};
 use super::state::{Loaded, load};
 use super::swarms::Limits;
-use super::udp::Udp;
+use super::udp::{ForeignDatagrams, Udp};
 use super::upkeep::Upkeep;
 use crate::home::HomeError;
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub max_peers_per_address: u32,
     /// Requests of one IPv4 address or IPv6 /64 in a second; 0 for any number.
     pub max_requests_per_address: u32,
+    /// What is passed between devices that cannot reach each other; `None` for nothing.
+    pub relays: Option<RelayLimits>,
     /// Threads for UDP; `None` for one for each core.
     pub threads: Option<usize>,
 }
@@ -77,6 +80,9 @@ pub enum TrackerError {
     /// The state file cannot be read or written.
     #[error("the state of the tracker: {0}")]
     State(#[from] HomeError),
+    /// Devices cannot be introduced.
+    #[error("the introducer of the tracker: {0}")]
+    Rendezvous(#[from] RendezvousError),
     /// The system gives less than any process needs.
     #[error("the tracker cannot run: {0}")]
     System(#[from] io::Error),
@@ -96,7 +102,7 @@ pub fn run(options: Options, is_ready: impl FnOnce(&[SocketAddr])) -> Result<(),
         .map_err(|(address, cause)| TrackerError::Listen { address, cause })?;
     let upkeep = Upkeep::start(&desk, options.state, options.save_every)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&desk, listening, is_ready));
+    let served = runtime.block_on(serve(&desk, listening, options.relays, is_ready));
     let saved = upkeep.finish();
     served?;
     saved?;
@@ -120,6 +126,7 @@ fn load_state(desk: &Desk, file: &std::path::Path) -> Result<(), HomeError> {
 async fn serve(
     desk: &Arc<Desk>,
     listening: Vec<Listening>,
+    relays: Option<RelayLimits>,
     is_ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), TrackerError> {
     let mut term = signal(SignalKind::terminate())?;
@@ -131,7 +138,8 @@ async fn serve(
         listeners.push(TcpListener::from_std(tcp)?);
     }
     let (udp, foreign) = Udp::start(desk, bound)?;
-    drop(foreign); // nobody speaks QUIC here
+    let rendezvous = foreign.into_iter().map(|datagrams| start_rendezvous(datagrams, relays.clone()));
+    let rendezvous = rendezvous.collect::<Result<Vec<_>, _>>()?;
     let http = Http::start(desk, listeners);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, "the tracker answers over UDP and TCP");
@@ -142,9 +150,22 @@ async fn serve(
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
+    for rendezvous in &rendezvous {
+        rendezvous.close().await;
+    }
     drop(http);
     drop(udp);
     Ok(())
+}
+
+/// Introduces devices on the tracker's port, and relays between those that cannot reach each other.
+fn start_rendezvous(
+    datagrams: ForeignDatagrams,
+    relays: Option<RelayLimits>,
+) -> Result<Rendezvous, RendezvousError> {
+    let socket = RendezvousSocket::Shared(datagrams);
+    let limits = rendezvous::Limits::default();
+    Rendezvous::start(RendezvousConfig { socket, limits, relays })
 }
 
 /// As many connections as are allowed need more descriptors than most systems give at first.

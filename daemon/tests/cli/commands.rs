@@ -36,8 +36,10 @@ async fn shown(stage: &Stage, arguments: &[&str]) -> String {
 async fn every_help_text_is_as_reviewed() {
     let stage = Stage::start();
     insta::assert_snapshot!("help", shown(&stage, &["--help"]).await);
-    let commands =
-        ["up", "daemon", "tracker", "add", "status", "wait", "keys", "peer", "revert", "archive", "config"];
+    let commands = [
+        "up", "daemon", "tracker", "add", "get", "status", "wait", "keys", "peer", "doctor", "revert",
+        "archive", "config",
+    ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), shown(&stage, &[command, "--help"]).await);
     }
@@ -52,6 +54,9 @@ async fn texts_for_people_are_as_reviewed() {
     insta::assert_snapshot!("list", shown(&stage, &["list"]).await);
     insta::assert_snapshot!("peers", shown(&stage, &["peers", "photos"]).await);
     insta::assert_snapshot!("keys", shown(&stage, &["keys", "photos"]).await);
+    insta::assert_snapshot!("keys_link", shown(&stage, &["keys", "photos", "--link", "--read-only"]).await);
+    insta::assert_snapshot!("keys_qr", shown(&stage, &["keys", "photos", "--qr"]).await);
+    insta::assert_snapshot!("doctor", shown(&stage, &["doctor"]).await);
     insta::assert_snapshot!("up", shown(&stage, &["up"]).await);
     insta::assert_snapshot!("up_with_directory", shown(&stage, &["up", "."]).await);
     insta::assert_snapshot!("archive_list", shown(&stage, &["archive", "list", "photos"]).await);

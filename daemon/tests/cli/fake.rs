@@ -80,7 +80,35 @@ fn row(id: &str, name: &str, state: FolderState) -> FolderRow {
         local_changes: 0,
         conflicts: 0,
         head: Some("00ff".repeat(16)),
+        discovery: discovery(),
     }
+}
+
+fn discovery() -> Vec<WayRow> {
+    let now = syncd::cli::ways::now();
+    let way = |way: &str, source: Option<&str>| WayRow {
+        way: way.to_owned(),
+        source: source.map(str::to_owned),
+        enabled: true,
+        ..WayRow::default()
+    };
+    vec![
+        WayRow { found: 1, ..way("lan", Some("the local network: eth0 (IPv4 and IPv6)")) },
+        WayRow {
+            last_announce: Some(now - 150),
+            next: Some(now + 1_730),
+            found: 4,
+            ..way("tracker", Some("udp://tracker.example:6969"))
+        },
+        WayRow {
+            next: Some(now + 330),
+            error: Some("it refused: not on the\u{1b}[2J white list".to_owned()),
+            ..way("tracker", Some("https://a-long-name.tracker.example:443/announce"))
+        },
+        WayRow { enabled: false, ..way("dht", None) },
+        WayRow { enabled: false, ..way("exchange", None) },
+        WayRow { found: 1, ..way("pinned", Some("server.example:4455")) },
+    ]
 }
 
 fn rows() -> Vec<FolderRow> {
@@ -101,6 +129,7 @@ fn folder_keys(id: &str, name: &str, path: &str) -> FolderKeys {
         path: path.to_owned(),
         keys: Keys { read_write: Some(format!("A{}", "A".repeat(32))), read_only: READ_KEY.to_owned() },
         link: format!("syncd://A{}?n=photos", "A".repeat(32)),
+        link_read_only: format!("syncd://{READ_KEY}?n=photos"),
         fingerprint: "tidy-otter-42".to_owned(),
         discovery_id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
     }
@@ -110,7 +139,13 @@ impl Control for Fake {
     async fn status(&self, folder: Option<&str>) -> Result<Status, ApiError> {
         let folders = rows().into_iter().filter(|row| folder.is_none_or(|id| row.folder_id == id)).collect();
         let (device_id, version) = ("device".to_owned(), "0".to_owned());
-        Ok(Status { folders, device_id, listen: vec!["[::]:4455".to_owned()], version })
+        Ok(Status {
+            folders,
+            device_id,
+            listen: vec!["[::]:4455".to_owned()],
+            version,
+            reach: Reach::default(),
+        })
     }
 
     async fn list(&self) -> Result<Vec<FolderListRow>, ApiError> {
@@ -160,6 +195,27 @@ impl Control for Fake {
     async fn problems(&self, _: &str) -> Result<Vec<Problem>, ApiError> {
         let (path, code) = ("a\tb".to_owned(), "NAME".to_owned());
         Ok(vec![Problem { path, code, message: "this disk cannot hold the name".to_owned() }])
+    }
+
+    async fn doctor(&self, folder: Option<&str>) -> Result<Diagnosis, ApiError> {
+        let finding = |severity, message: &str, next: Option<&str>| Finding {
+            code: "CODE".to_owned(),
+            severity,
+            folder_id: None,
+            folder: None,
+            message: message.to_owned(),
+            next: next.map(str::to_owned),
+        };
+        let mut findings = vec![
+            finding(Severity::Good, "peers are answered on UDP [::]:4455", None),
+            finding(Severity::Note, "the UDP buffers are small", Some("make them larger")),
+        ];
+        for name in ["photos", "no\u{1b}[2Jtes"].iter().take(if folder.is_some() { 1 } else { 2 }) {
+            let folder = Some((*name).to_owned());
+            let next = Some("is the key right?");
+            findings.push(Finding { folder, ..finding(Severity::Problem, "nobody is there", next) });
+        }
+        Ok(Diagnosis { findings })
     }
 
     async fn pause(&self, folder: &str) -> Result<(), ApiError> {

@@ -70,7 +70,12 @@ impl<S: FolderStore> Engine<S> {
                 self.retry_without_content();
             }
             Message::Gone { content } => self.staging.forget_source(&peer, &content),
-            Message::Peers { .. } => {}
+            // How peers reach each other is not the folder's concern.
+            Message::Peers { .. }
+            | Message::Observed { .. }
+            | Message::Reachable { .. }
+            | Message::Introduce { .. }
+            | Message::Introduced { .. } => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::Error as EncodeError;
 use minicbor::{Decoder, Encoder};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::MessageError;
 
@@ -68,6 +69,28 @@ pub(crate) fn read_list<'b, T>(
 /// Reads exactly `N` bytes.
 pub(crate) fn read_array<const N: usize>(d: &mut Reader<'_>) -> Result<[u8; N], MessageError> {
     d.bytes()?.try_into().map_err(|_| MessageError::Malformed)
+}
+
+/// An address and port as 6 or 18 bytes, big-endian; a scope is of no use to others.
+pub(crate) fn write_address(e: &mut Writer, address: SocketAddr) -> Written {
+    let mut bytes = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    bytes.extend(address.port().to_be_bytes());
+    e.bytes(&bytes).map(|_| ())
+}
+
+/// Reads what [`write_address`] wrote.
+pub(crate) fn read_address(d: &mut Reader<'_>) -> Result<SocketAddr, MessageError> {
+    let (ip, port) = d.bytes()?.split_last_chunk::<2>().ok_or(MessageError::Malformed)?;
+    let ip = if let Ok(octets) = <[u8; 4]>::try_from(ip) {
+        IpAddr::V4(Ipv4Addr::from(octets))
+    } else {
+        let octets: [u8; 16] = ip.try_into().map_err(|_| MessageError::Malformed)?;
+        IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+    };
+    Ok(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
 impl From<DecodeError> for MessageError {

@@ -6,6 +6,8 @@
 //! that are not known are skipped, so every field that is added later must be optional. Bytes that
 //! are hashed or signed are carried as they were received, never encoded again.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use crate::entry::ContentId;
@@ -15,6 +17,7 @@ use crate::store::NodeId;
 use cbor::{Reader, Writer, Written, read_array, read_list, read_map, write_map};
 
 pub(crate) mod cbor;
+mod reach;
 mod request;
 
 pub use request::{
@@ -48,6 +51,10 @@ pub(crate) mod kind {
     pub(super) const COMPLETE: u16 = 18;
     pub(super) const GONE: u16 = 19;
     pub(super) const PEERS: u16 = 20;
+    pub(super) const OBSERVED: u16 = 21;
+    pub(super) const REACHABLE: u16 = 22;
+    pub(super) const INTRODUCE: u16 = 23;
+    pub(super) const INTRODUCED: u16 = 24;
     pub(super) const REQUEST_NODES: u16 = 32;
     pub(super) const REQUEST_CHUNKS: u16 = 33;
     pub(super) const NODE: u16 = 40;
@@ -83,6 +90,29 @@ pub enum Message {
     Peers {
         /// `host:port`, at most [`MAX_ADDRESSES`].
         addresses: Vec<String>,
+    },
+    /// Your packets come to me from this address.
+    Observed {
+        /// What the network between makes of your address.
+        address: SocketAddr,
+    },
+    /// I may be reached at these addresses now. Hints, as for `Peers`.
+    Reachable {
+        /// At most [`MAX_ADDRESSES`].
+        addresses: Vec<SocketAddr>,
+    },
+    /// I cannot reach this peer of the folder, which may be linked with you: introduce us.
+    Introduce {
+        /// Where it is said to be.
+        address: SocketAddr,
+    },
+    /// Another peer of the folder and you are to reach each other now: one dials, the other sends
+    /// small packets, so that the gateways on both sides let packets through.
+    Introduced {
+        /// Where it is.
+        address: SocketAddr,
+        /// Whether you are the one that dials.
+        dial: bool,
     },
 }
 
@@ -141,6 +171,10 @@ impl Message {
                 };
                 Frame::ignorable(kind::PEERS, payload(1, &write))
             }
+            Self::Observed { .. }
+            | Self::Reachable { .. }
+            | Self::Introduce { .. }
+            | Self::Introduced { .. } => reach::encode(self, channel),
         }
     }
 
@@ -152,6 +186,10 @@ impl Message {
             kind::COMPLETE => parse_complete,
             kind::GONE => parse_gone,
             kind::PEERS => parse_peers,
+            kind::OBSERVED => reach::parse_observed,
+            kind::REACHABLE => reach::parse_reachable,
+            kind::INTRODUCE => reach::parse_introduce,
+            kind::INTRODUCED => reach::parse_introduced,
             _ if frame.ignorable => return Ok(None),
             unknown => return Err(MessageError::UnknownKind(unknown)),
         };

@@ -29,6 +29,12 @@ fn every_message_arrives_as_it_was_sent() {
         Message::Complete { entries: NodeId([5; 32]) },
         Message::Gone { content: ContentId([6; 32]) },
         Message::Peers { addresses },
+        Message::Observed { address: "192.0.2.7:4711".parse().unwrap() },
+        Message::Reachable { addresses: vec![] },
+        Message::Reachable { addresses: vec!["[2001:db8::1]:4711".parse().unwrap(); 64] },
+        Message::Introduce { address: "[2001:db8::1]:1".parse().unwrap() },
+        Message::Introduced { address: "192.0.2.7:65535".parse().unwrap(), dial: true },
+        Message::Introduced { address: "192.0.2.7:65535".parse().unwrap(), dial: false },
     ] {
         let frame = over_the_wire(&message.encode(70_000));
         assert_eq!(Message::parse(&frame), Ok(Some((70_000, message))));
@@ -152,4 +158,41 @@ proptest::proptest! {
         payload[at] = byte;
         let _ = Message::parse(&Frame::new(kind::NEW_HEAD, payload));
     }
+}
+
+#[test]
+fn news_of_reachability_may_be_skipped_by_who_does_not_know_them() {
+    let address = "192.0.2.7:4711".parse().unwrap();
+    for message in [
+        Message::Observed { address },
+        Message::Reachable { addresses: vec![address] },
+        Message::Introduce { address },
+        Message::Introduced { address, dial: true },
+    ] {
+        assert!(message.encode(1).ignorable);
+    }
+}
+
+#[test]
+fn an_address_of_a_wrong_length_is_refused_and_one_mapped_into_ipv6_is_told_as_what_it_is() {
+    let observed = |address: &[u8]| {
+        let payload = write_map(2, |e| e.u8(0)?.u8(1)?.u8(1)?.bytes(address).map(|_| ()));
+        Message::parse(&Frame::ignorable(kind::OBSERVED, payload))
+    };
+    for length in [0, 1, 2, 5, 7, 17, 19] {
+        assert_eq!(observed(&vec![1; length]), Err(MessageError::Malformed), "{length} bytes");
+    }
+    let mut mapped = [0; 18];
+    mapped[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 7, 0, 80]);
+    let address = "192.0.2.7:80".parse().unwrap();
+    assert_eq!(observed(&mapped), Ok(Some((1, Message::Observed { address }))));
+}
+
+#[test]
+fn more_addresses_than_allowed_are_refused() {
+    let payload = write_map(2, |e| {
+        e.u8(0)?.u8(1)?.u8(1)?.array(65)?;
+        (0..65).try_for_each(|_| e.bytes(&[1; 6]).map(|_| ()))
+    });
+    assert_eq!(Message::parse(&Frame::ignorable(kind::REACHABLE, payload)), Err(MessageError::TooMany));
 }

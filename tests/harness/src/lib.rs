@@ -12,6 +12,7 @@
 mod device;
 mod folder;
 mod gate;
+mod internet;
 mod lab;
 mod mount;
 mod net;
@@ -25,6 +26,7 @@ pub mod wait;
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
 pub use gate::{Gate, Rename};
+pub use internet::{Internet, Nat, Place};
 pub use lab::{Host, Lab};
 pub use mount::Mount;
 pub use net::Net;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::device::Device;
 use crate::folder::{Folder, in_sync};
+use crate::internet::Place;
 use crate::permit::Permit;
 use crate::skip::skipped;
 use crate::space::Space;
@@ -74,6 +75,11 @@ impl Net {
     /// A device that is not started yet, on the same machine as another: they share their wire.
     pub fn neighbour(&self, name: &str, other: &Device) -> Rc<Device> {
         self.add(name, other.shared_space())
+    }
+
+    /// A device that is not started yet, on a host of an internet of its own.
+    pub fn device_at(&self, name: &str, host: &Place) -> Rc<Device> {
+        self.add(name, Some(host.space()))
     }
 
     fn add(&self, name: &str, space: Option<Rc<Space>>) -> Rc<Device> {

@@ -6,8 +6,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
 
 /// The interface of a device.
 const WIRE: &str = "e0";
@@ -92,13 +94,26 @@ impl Space {
         command
     }
 
+    /// Its file.
+    fn namespace(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.pid()).into()
+    }
+
     /// Moves this thread, and the threads that it will start, into the namespace.
     pub(crate) fn enter_thread(&self) -> Result<(), String> {
-        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-        let path = format!("/proc/{}/ns/net", self.pid());
-        let file = fs::File::open(&path).map_err(|cause| format!("{path}: {cause}"))?;
-        let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
-        moved.map_err(|cause| format!("{path}: {cause}"))
+        enter_thread(&self.namespace())
+    }
+
+    /// Does some work there, on a thread of its own.
+    pub(crate) fn thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let namespace = self.namespace();
+        thread::spawn(move || {
+            enter_thread(&namespace).expect("the namespace can be entered");
+            work()
+        })
     }
 
     /// Lays a wire straight to another namespace; it is named `name` at both ends and has no
@@ -122,9 +137,18 @@ impl Space {
         run(self.enter().args(line.split(' ')))
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.holder.id()
     }
+}
+
+/// Moves this thread into a namespace.
+fn enter_thread(namespace: &Path) -> Result<(), String> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let shown = namespace.display();
+    let file = fs::File::open(namespace).map_err(|cause| format!("{shown}: {cause}"))?;
+    let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
+    moved.map_err(|cause| format!("{shown}: {cause}"))
 }
 
 impl Drop for Space {

@@ -76,6 +76,13 @@ impl Entry {
         self.ways(now).map(|(by, _)| by).min()
     }
 
+    /// The most trusted of those for one folder.
+    pub(super) fn found_for(&self, folder: FolderId, now: Duration) -> Option<FoundBy> {
+        let ways =
+            self.wanted.iter().filter(|((of, by), heard)| *of == folder && heard.is_believed(*by, now));
+        ways.map(|((_, by), _)| *by).min()
+    }
+
     pub(super) fn has_tries(&self) -> bool {
         self.attempts.len() < HINT_DIALS
     }

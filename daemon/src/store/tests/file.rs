@@ -126,7 +126,10 @@ fn facts_and_pinned_addresses_are_there_after_reopening() {
     home.folder().save_facts(&facts).expect("saves");
     assert!(home.folder().pin("[::1]:5", true).expect("saves"));
     assert!(!home.folder().pin("[::1]:5", true).expect("saves"));
+    home.folder().set_linked(&["old:1".into()]).expect("saves");
+    home.folder().set_linked(&["b:1".into(), "a:1".into()]).expect("saves");
     let folder = home.folder();
+    assert_eq!(folder.linked().expect("reads"), ["b:1", "a:1"]);
     assert_eq!(folder.facts().expect("reads"), facts);
     assert_eq!(folder.pinned().expect("reads"), ["[::1]:5"]);
 }
