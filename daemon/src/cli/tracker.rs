@@ -58,6 +58,8 @@ fn failure(error: TrackerError) -> ApiError {
                 _ => failure,
             }
         }
-        TrackerError::System(_) | TrackerError::Rendezvous(_) => ApiError::new(Class::Failed, "SYSTEM", message),
+        TrackerError::System(_) | TrackerError::Rendezvous(_) => {
+            ApiError::new(Class::Failed, "SYSTEM", message)
+        }
     }
 }
