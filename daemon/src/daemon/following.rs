@@ -13,7 +13,6 @@ use crate::discovery::{Hint, Way};
 use crate::folder::Folder;
 use crate::net::{FoundBy, NetEvent};
 
-
 impl Folders {
     /// Obeys changes of the settings for as long as the daemon runs.
     pub(super) fn follow_settings(self: &Arc<Self>) {
