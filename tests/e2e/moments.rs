@@ -24,11 +24,29 @@ const OVER: Deed = (
 );
 const ASIDE: Deed = ("by a rename away from it", |ben| ben.rename("f", "elsewhere"), &["base"]);
 
+/// How often a daemon may have been disturbed on its way to the gate.
+const TRIES: usize = 10;
+
 fn two(net: &Net) -> (Folder, Folder) {
     let (anna, ben) = net.two_writers();
     anna.write("f", "base");
     in_sync(&[&anna, &ben]);
     (anna, ben)
+}
+
+/// Lets anna write or delete, until ben's daemon stands just before it renames as it is to; `None` where
+/// that cannot be had. What anna has done is given the number of the try.
+fn held(anna: &Folder, ben: &Folder, rename: Rename, number: u32, deed: impl Fn(usize)) -> Option<Gate> {
+    for time in 0..TRIES {
+        let gate = Gate::before(ben.device(), rename, number)?;
+        deed(time);
+        if gate.is_reached() {
+            return Some(gate);
+        }
+        gate.open();
+        in_sync(&[anna, ben]);
+    }
+    panic!("{} never stands before {rename:?}", ben.device().name());
 }
 
 /// All contents of files, sorted.
@@ -44,10 +62,9 @@ fn what_a_user_writes_just_before_an_update_takes_the_name_is_kept() {
     let net = net();
     let (anna, ben) = two(&net);
     for (number, (how, deed, kept)) in [IN_PLACE, AT_THE_END, OVER, ASIDE].into_iter().enumerate() {
-        let Some(gate) = Gate::before(ben.device(), Rename::Exchange, 2) else { return };
-        let text = format!("by anna {number}");
-        anna.write("f", &text);
-        gate.reached();
+        let write = |time| anna.write("f", format!("by anna {number} {time}"));
+        let Some(gate) = held(&anna, &ben, Rename::Exchange, 2, write) else { return };
+        let text = anna.text("f");
         deed(&ben);
         gate.open();
         in_sync(&[&anna, &ben]);
@@ -68,9 +85,7 @@ fn what_a_user_writes_just_before_a_removal_is_kept() {
     let net = net();
     let (anna, ben) = two(&net);
     for (how, deed, kept) in [IN_PLACE, AT_THE_END, OVER] {
-        let Some(gate) = Gate::before(ben.device(), Rename::ToFree, 1) else { return };
-        anna.remove("f");
-        gate.reached();
+        let Some(gate) = held(&anna, &ben, Rename::ToFree, 1, |_| anna.remove("f")) else { return };
         deed(&ben);
         gate.open();
         in_sync(&[&anna, &ben]);
@@ -90,9 +105,8 @@ fn what_a_user_writes_just_before_a_removal_is_kept() {
 fn what_a_user_makes_just_before_a_new_file_takes_the_name_is_kept() {
     let net = net();
     let (anna, ben) = net.two_writers();
-    let Some(gate) = Gate::before(ben.device(), Rename::ToFree, 1) else { return };
-    anna.write("f", "by anna");
-    gate.reached();
+    let make = |_| anna.write("f", "by anna");
+    let Some(gate) = held(&anna, &ben, Rename::ToFree, 1, make) else { return };
     ben.write("f", "by ben");
     gate.open();
     in_sync(&[&anna, &ben]);

@@ -1,6 +1,7 @@
 //! The command line as data; help, man page and completions come from here.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -206,9 +207,27 @@ pub struct TrackerArgs {
     /// Answer so many requests a second of one address or /64, ten times that at once; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_requests_per_address: u32,
+    /// Pass no packets between devices that cannot reach each other directly
+    #[arg(long)]
+    pub no_relay: bool,
+    /// UDP ports for passing packets, one for each two devices [default: any that are free]
+    #[arg(long, value_name = "FIRST-LAST", value_parser = parse_ports)]
+    pub relay_ports: Option<RangeInclusive<u16>>,
+    /// Pass at most so many bytes a second for each two devices
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u64).range(1_024..))]
+    pub relay_rate: u64,
+    /// Pass packets for at most so many pairs of devices at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_relays: u16,
     /// Threads that answer UDP [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+}
+
+fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ports = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+    let is_range = |ports: &RangeInclusive<u16>| *ports.start() > 0 && !ports.is_empty();
+    ports.filter(is_range).ok_or_else(|| "give two port numbers, as in 50000-50099".to_owned())
 }
 
 /// `syncd add`.

@@ -10,6 +10,7 @@ use super::args::TrackerArgs;
 use super::reply::print;
 use crate::api::error::{ApiError, Class};
 use crate::daemon::{LOG_FILTER, start_log};
+use crate::tracker::rendezvous::RelayLimits;
 use crate::tracker::serve::{self, Options, TrackerError};
 
 /// What is logged beside a JSON document: nothing, as long as all is well.
@@ -26,6 +27,12 @@ pub(super) fn run(args: TrackerArgs, json: bool) -> Result<(), ApiError> {
         max_peers: args.max_peers as usize,
         max_peers_per_address: args.max_peers_per_address,
         max_requests_per_address: args.max_requests_per_address,
+        relays: (!args.no_relay).then(|| RelayLimits {
+            ports: args.relay_ports,
+            bytes_per_second: args.relay_rate,
+            relays: args.max_relays.into(),
+            ..RelayLimits::default()
+        }),
         threads: args.threads.map(usize::from),
     };
     let say_where = |listen: &[SocketAddr]| {
@@ -58,7 +65,7 @@ fn failure(error: TrackerError) -> ApiError {
                 _ => failure,
             }
         }
-        TrackerError::System(_) | TrackerError::Rendezvous(_) => {
+        TrackerError::Rendezvous(_) | TrackerError::System(_) => {
             ApiError::new(Class::Failed, "SYSTEM", message)
         }
     }

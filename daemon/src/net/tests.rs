@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod damaged;
 mod nat;
 
 /// Serves nodes by address, and for each chunk bytes that follow from its number.

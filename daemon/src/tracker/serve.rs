@@ -44,6 +44,8 @@ pub struct Options {
     pub max_peers_per_address: u32,
     /// Requests of one IPv4 address or IPv6 /64 in a second; 0 for any number.
     pub max_requests_per_address: u32,
+    /// What is passed between devices that cannot reach each other; `None` for nothing.
+    pub relays: Option<RelayLimits>,
     /// Threads for UDP; `None` for one for each core.
     pub threads: Option<usize>,
 }
@@ -100,7 +102,7 @@ pub fn run(options: Options, is_ready: impl FnOnce(&[SocketAddr])) -> Result<(),
         .map_err(|(address, cause)| TrackerError::Listen { address, cause })?;
     let upkeep = Upkeep::start(&desk, options.state, options.save_every)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&desk, listening, is_ready));
+    let served = runtime.block_on(serve(&desk, listening, options.relays, is_ready));
     let saved = upkeep.finish();
     served?;
     saved?;
@@ -124,6 +126,7 @@ fn load_state(desk: &Desk, file: &std::path::Path) -> Result<(), HomeError> {
 async fn serve(
     desk: &Arc<Desk>,
     listening: Vec<Listening>,
+    relays: Option<RelayLimits>,
     is_ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), TrackerError> {
     let mut term = signal(SignalKind::terminate())?;
@@ -135,7 +138,8 @@ async fn serve(
         listeners.push(TcpListener::from_std(tcp)?);
     }
     let (udp, foreign) = Udp::start(desk, bound)?;
-    let rendezvous = foreign.into_iter().map(start_rendezvous).collect::<Result<Vec<_>, _>>()?;
+    let rendezvous = foreign.into_iter().map(|datagrams| start_rendezvous(datagrams, relays.clone()));
+    let rendezvous = rendezvous.collect::<Result<Vec<_>, _>>()?;
     let http = Http::start(desk, listeners);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, "the tracker answers over UDP and TCP");
@@ -155,9 +159,12 @@ async fn serve(
 }
 
 /// Introduces devices on the tracker's port, and relays between those that cannot reach each other.
-fn start_rendezvous(datagrams: ForeignDatagrams) -> Result<Rendezvous, RendezvousError> {
+fn start_rendezvous(
+    datagrams: ForeignDatagrams,
+    relays: Option<RelayLimits>,
+) -> Result<Rendezvous, RendezvousError> {
     let socket = RendezvousSocket::Shared(datagrams);
-    let (limits, relays) = (rendezvous::Limits::default(), Some(RelayLimits::default()));
+    let limits = rendezvous::Limits::default();
     Rendezvous::start(RendezvousConfig { socket, limits, relays })
 }
 

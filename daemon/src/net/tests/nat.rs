@@ -63,7 +63,7 @@ struct Placed {
 }
 
 impl Placed {
-    fn new(host: Place, n: u8, tracker: &Tracker) -> Self {
+    fn new(host: Place, n: u8) -> Self {
         let start = move || {
             let runtime = runtime();
             let listen = vec![SocketAddr::from(([0, 0, 0, 0], PORT))];
@@ -75,10 +75,17 @@ impl Placed {
         let (runtime, device) = host.thread(start).join().unwrap();
         let placed = Self { runtime, device, host };
         placed.device.net.add_folder(secret(1), None, shelf(&[NODE]));
-        let _entered = placed.runtime.enter();
+        placed.device.net.set_peer_exchange(folder(), false);
+        placed
+    }
+
+    /// The same, with a tracker that may introduce it and relay for it.
+    fn with(host: Place, n: u8, tracker: &Tracker) -> Self {
+        let placed = Self::new(host, n);
+        let entered = placed.runtime.enter();
         let discovery = secret(1).discovery_id();
         placed.device.net.set_rendezvous(folder(), discovery, vec![tracker.name()], true);
-        drop(_entered);
+        drop(entered);
         placed
     }
 
@@ -128,8 +135,8 @@ fn two_homes(nats: [Nat; 2]) -> Option<(Tracker, Placed, Placed)> {
         return None;
     };
     let tracker = Tracker::new(internet);
-    let anna = Placed::new(tracker.internet.home(nats[0]), 1, &tracker);
-    let ben = Placed::new(tracker.internet.home(nats[1]), 2, &tracker);
+    let anna = Placed::with(tracker.internet.home(nats[0]), 1, &tracker);
+    let ben = Placed::with(tracker.internet.home(nats[1]), 2, &tracker);
     eventually("both are registered", || tracker.status().registrations == 2);
     Some((tracker, anna, ben))
 }
@@ -212,6 +219,27 @@ fn a_relayed_link_becomes_direct_when_a_port_opens_and_the_transfer_goes_on() {
     assert!(tracker.host.sent_bytes() - before < 100_000, "packets go directly");
     eventually("the relay is given back", || tracker.status().relays == 0);
     assert!(ben.joined(Duration::from_millis(10)).is_some());
+}
+
+#[test]
+fn a_peer_that_both_reach_introduces_two_that_do_not_reach_each_other() {
+    let Some(internet) = Internet::new() else {
+        skipped("it needs network namespaces and nft, that is, root");
+        return;
+    };
+    let mut carl = Placed::new(internet.host(), 3);
+    let mut anna = Placed::new(internet.home(Nat::Preserving), 1);
+    let mut ben = Placed::new(internet.home(Nat::Preserving), 2);
+    for device in [&mut anna, &mut ben] {
+        device.device.net.dial(folder(), carl.public(), FoundBy::Pinned);
+        device.joined(Duration::from_secs(10)).expect("carl is reached");
+        carl.joined(Duration::from_secs(10)).expect("carl is reached");
+    }
+    let namer = IpAddr::V4(carl.host.public());
+    anna.device.net.hint(folder(), ben.public(), FoundBy::Exchange, namer);
+    let of_ben = anna.joined(Duration::from_secs(15)).expect("ben is reached");
+    assert_eq!((of_ben.info().device_id, of_ben.info().direct), (ben.device.id, true));
+    assert!(anna.fetch(&of_ben, 7));
 }
 
 /// A gateway's NAT-PMP, which maps the port that it is asked for.
