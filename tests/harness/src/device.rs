@@ -243,14 +243,20 @@ impl Device {
     /// `syncd` with these arguments on the device's wire, for commands that work without a daemon. It
     /// ends with the thread that has started it.
     pub fn on_wire(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program_on_wire(&self.program);
+        command.arg("--home").arg(&self.home).args(arguments);
+        command
+    }
+
+    /// Another program there.
+    pub fn program_on_wire(&self, program: &Path) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
         if let Some(space) = &self.space {
             let enter = space.enter();
             command.arg(enter.get_program()).args(enter.get_args());
         }
-        command.arg(&self.program).arg("--home").arg(&self.home).args(arguments);
-        command.current_dir(&self.data).stdin(Stdio::null()).env("SYNCD_OFFLINE", "1");
+        command.arg(program).current_dir(&self.data).stdin(Stdio::null()).env("SYNCD_OFFLINE", "1");
         command
     }
 
