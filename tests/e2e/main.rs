@@ -27,6 +27,7 @@ mod quiet;
 mod readers;
 mod roots;
 mod scale;
+mod tracker;
 mod writers;
 
 /// A network for the program under test.

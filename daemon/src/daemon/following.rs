@@ -13,9 +13,6 @@ use crate::discovery::{Hint, Way};
 use crate::folder::Folder;
 use crate::net::{FoundBy, NetEvent};
 
-/// Hints that nobody has taken yet; beyond, they are dropped, and come again.
-const HINTS: usize = 256;
-
 impl Folders {
     /// Obeys changes of the settings for as long as the daemon runs.
     pub(super) fn follow_settings(self: &Arc<Self>) {

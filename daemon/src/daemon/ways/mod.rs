@@ -29,7 +29,7 @@ use crate::discovery::{Hint, Way, WayStatus};
 pub(super) use self::adapters::Real;
 
 /// Hints that nobody has taken yet; beyond, they are dropped, and come again.
-const HINTS: usize = 256;
+const HINTS: usize = 1024;
 /// How long the ways may take to say goodbye.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 

@@ -20,6 +20,8 @@ const COARSE_TICK: Duration = Duration::from_secs(2);
 const MAX_WAITING: usize = 1024;
 /// How long to wait for a hash before looking whether a part is due.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// A program that saves in place cuts the file first, and writes within this time.
+const SAVES_WITHIN: Duration = Duration::from_millis(100);
 /// Paths that may have been where a file was before it was moved.
 const MAX_MOVED_FROM: usize = 16;
 
@@ -94,6 +96,10 @@ impl Scanner<'_, '_> {
         }
         if let Some(rest) = self.cx.unrest.remaining(&path, (self.cx.files.now)()) {
             self.restless(path, rest);
+            return Ok(());
+        }
+        if let Some(rest) = being_saved(record.as_ref(), found, (self.cx.files.now)()) {
+            self.parts.unstable(path, rest);
             return Ok(());
         }
         let inode = record.as_ref().and_then(|record| record.stat).map(|stat| stat.inode);
@@ -215,6 +221,15 @@ impl Scanner<'_, '_> {
 
 fn is_unchanged(record: Option<&Record>, found: &DiskStat) -> bool {
     record.and_then(|record| record.stat).is_some_and(|stat| stat == found.stat)
+}
+
+/// How long to wait for the rest of a save, if the file has just been emptied.
+fn being_saved(record: Option<&Record>, found: &DiskStat, now: Timestamp) -> Option<Duration> {
+    let had_bytes = record?.shown.content.size_bytes() > 0;
+    let rest = SAVES_WITHIN.saturating_sub(elapsed(found.stat.ctime, now));
+    // A clock that was set back must not make it wait for long.
+    let is_now = now >= found.stat.ctime;
+    (had_bytes && found.stat.size == 0 && is_now && !rest.is_zero()).then_some(rest)
 }
 
 fn seen(content: Content, found: &DiskStat, trusted: bool) -> Seen {

@@ -302,7 +302,7 @@ impl Capture {
             let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 17]);
             let mut socket = socket;
             while !over.load(Ordering::Relaxed) {
-                let len = std::io::Read::read(&mut socket, &mut buffer).unwrap_or(0);
+                let len = io::Read::read(&mut socket, &mut buffer).unwrap_or(0);
                 all.extend_from_slice(&buffer[..len]);
             }
             all

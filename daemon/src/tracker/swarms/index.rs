@@ -22,7 +22,7 @@ pub(super) struct Index {
 impl Index {
     /// The position of the element with this hash that `is_it` knows.
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
-        let slot = self.probe(hash, |position| is_it(position))?;
+        let slot = self.probe(hash, is_it)?;
         Some(position(self.slots[slot]))
     }
 

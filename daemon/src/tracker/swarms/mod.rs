@@ -1,8 +1,8 @@
 //! Who is in which swarm: a million peers in well under a hundred bytes each.
 //!
 //! [`Swarms`] is cut into shards by a keyed hash of the info hash, so that threads rarely meet. A shard
-//! has a dense list of swarms and an index on it ([`index`], four bytes an element); a swarm has its
-//! first few peers in itself ([`peers`]), and a peer is its address and two bytes ([`entry`]).
+//! has a dense list of swarms and an index on it (`index`, four bytes an element); a swarm has its
+//! first few peers in itself (`peers`), and a peer is its address and two bytes (`entry`).
 //!
 //! A peer is an address and port, as seen: what a client calls itself changes nothing. Everything is
 //! bounded: peers in all, in one swarm, and of one source. When all places are taken, those go first
@@ -22,7 +22,7 @@ mod swarm;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -132,7 +132,6 @@ pub struct Swarms {
     swarms: AtomicUsize,
     v4: AtomicUsize,
     v6: AtomicUsize,
-    changes: AtomicU64,
 }
 
 impl Swarms {
@@ -146,7 +145,6 @@ impl Swarms {
             swarms: AtomicUsize::new(0),
             v4: AtomicUsize::new(0),
             v6: AtomicUsize::new(0),
-            changes: AtomicU64::new(0),
         }
     }
 
@@ -161,9 +159,10 @@ impl Swarms {
         Population { swarms: read(&self.swarms), v4: read(&self.v4), v6: read(&self.v6) }
     }
 
-    /// A number that is another one when something has changed since.
+    /// A number that is another one when somebody has announced itself since.
     pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed)
+        // Counted in each shard, so that threads share no counter.
+        self.shards.iter().map(|shard| shard.lock().announces()).sum()
     }
 
     /// Takes note of an announce from that address, and names others of the swarm.
@@ -185,7 +184,7 @@ impl Swarms {
         let address = SocketAddr::new(from.to_canonical(), announce.port);
         let hash = self.mixer.hash(&announce.info_hash);
         let mut shard = self.shard(hash).lock();
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        shard.count_announce();
         if announce.event == Event::Stopped {
             return Ok(self.stop(&mut shard, hash, &announce.info_hash, address));
         }

@@ -15,9 +15,20 @@ const LOOKED_AT: usize = 16;
 pub(super) struct Shard {
     swarms: Vec<Swarm>,
     index: Index,
+    announces: u64,
 }
 
 impl Shard {
+    /// Announces so far.
+    pub(super) fn announces(&self) -> u64 {
+        self.announces
+    }
+
+    /// Counts one more.
+    pub(super) fn count_announce(&mut self) {
+        self.announces += 1;
+    }
+
     /// All swarms of this part.
     pub(super) fn swarms(&self) -> &[Swarm] {
         &self.swarms

@@ -87,6 +87,24 @@ fn a_file_that_changes_while_it_is_read_is_left_for_later() {
 }
 
 #[test]
+fn a_file_that_was_emptied_just_now_is_given_time_to_be_written() {
+    let world = World::new();
+    world.write("f", "old");
+    world.write("g", "old");
+    world.full();
+    *world.ahead.lock() = Duration::from_secs(0);
+    world.write("f", "");
+    let part = world.full();
+    assert_eq!(told(&part), [""; 0]);
+    assert!(part.unstable[0].1 <= Duration::from_millis(100), "{:?}", part.unstable);
+    world.write("g", "new");
+    world.write("new and empty", "");
+    assert_eq!(told(&world.full()), ["+g", "+new and empty"], "nothing else waits");
+    *world.ahead.lock() = Duration::from_secs(1);
+    assert!(told(&world.full()).contains(&"+f".to_owned()), "then it is empty");
+}
+
+#[test]
 fn a_file_that_never_holds_still_is_told_to_people() {
     let world = World::new();
     world.write("f", "0");

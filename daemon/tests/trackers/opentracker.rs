@@ -3,25 +3,20 @@
 //! Debian builds it with a white list, so each story says first which folders are on it. It gives up
 //! root for `nobody` in a directory of its own, and knows IPv4 alone.
 
-#![expect(clippy::unwrap_used, reason = "all of this crate is tests, also the functions between them")]
-
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use harness::{eventually, is_root, skipped};
-use keystore::{DiscoveryId, FolderId};
+use keystore::DiscoveryId;
 use rustix::process::{Pid, Signal, kill_process};
-use syncd::discovery::tracker::{Trackers, TrackersConfig, scrape};
-use syncd::discovery::{Hint, Reachable, Way, WayStatus};
+use syncd::discovery::tracker::scrape;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 
-const DOCS: (FolderId, DiscoveryId) = (FolderId([1; 16]), DiscoveryId([0xd0; 20]));
-const PATIENCE: Duration = Duration::from_secs(40);
+use crate::device::{DOCS, Device};
 
 /// A running opentracker; it ends with the test.
 struct OpenTracker {
@@ -67,7 +62,7 @@ impl OpenTracker {
         let mut tracker = Self { process, directory, address };
         let answers = eventually("opentracker answers or has ended", || {
             let has_ended = tracker.process.try_wait().unwrap().is_some();
-            if has_ended { Some(false) } else { TcpStream::connect(address).is_ok().then_some(true) }
+            if has_ended { Some(false) } else { answers_at(address).then_some(true) }
         });
         answers.then_some(tracker)
     }
@@ -88,61 +83,14 @@ impl OpenTracker {
     }
 }
 
-/// A device that asks trackers; of what it would say on QUIC there is only the port.
-struct Device {
-    trackers: Trackers,
-    hints: mpsc::Receiver<Hint>,
-    _reachable: watch::Sender<Reachable>,
-    port: u16,
-}
-
-impl Device {
-    fn new(port: u16, trackers: &[String]) -> Self {
-        let (hints_out, hints) = mpsc::channel(1000);
-        let (reachable, reachable_in) = watch::channel(Reachable { v4: Some(port), v6: Some(port) });
-        let seed = *blake3::hash(&port.to_be_bytes()).as_bytes();
-        let config = TrackersConfig { seed, hints: hints_out, reachable: reachable_in };
-        let device = Self { trackers: Trackers::start(config), hints, _reachable: reachable, port };
-        device.trackers.set_folder(DOCS.0, DOCS.1, trackers.to_vec());
-        device
-    }
-
-    /// The first status that `wanted` holds for.
-    async fn status(&self, wanted: impl Fn(&[WayStatus]) -> bool) -> Vec<WayStatus> {
-        let look = async {
-            loop {
-                let status = self.trackers.status(DOCS.0);
-                if wanted(&status) {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let Ok(status) = timeout(PATIENCE, look).await else { panic!("{:?}", self.trackers.status(DOCS.0)) };
-        status
-    }
-
-    async fn is_announced(&self) {
-        self.status(|rows| rows.iter().any(|row| row.last_announce.is_some())).await;
-    }
-
-    /// Asks again and again, as after changes of the network, until the list has been read.
-    async fn is_listed(&self) {
-        let asking = async {
-            while self.trackers.status(DOCS.0).iter().any(|row| row.last_announce.is_none()) {
-                self.trackers.look_again();
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let listed = timeout(PATIENCE, asking).await;
-        assert!(listed.is_ok(), "{:?}", self.trackers.status(DOCS.0));
-    }
-
-    async fn finds(&mut self, other: &Self, tracker: &OpenTracker) {
-        let hint = timeout(PATIENCE, self.hints.recv()).await.expect("a hint comes").unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], other.port));
-        assert_eq!(hint, Hint { folder: DOCS.0, address, namer: tracker.address.ip(), way: Way::Tracker });
-    }
+/// Whether it answers. That it listens is too early: the signal to read its list would end it.
+fn answers_at(address: SocketAddr) -> bool {
+    let ask = |mut stream: TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.0\r\n\r\n")?;
+        stream.read_exact(&mut [0])
+    };
+    TcpStream::connect(address).and_then(ask).is_ok()
 }
 
 #[tokio::test]
@@ -152,7 +100,7 @@ async fn two_devices_find_each_other_over_udp_and_http_alike() {
     let anna = Device::new(2001, &[tracker.udp()]);
     anna.is_listed().await;
     let mut ben = Device::new(2002, &[tracker.http()]);
-    ben.finds(&anna, &tracker).await;
+    ben.finds(&anna, tracker.address.ip()).await;
     let status = ben.status(|rows| rows[0].last_announce.is_some()).await;
     assert_eq!((status[0].found, &status[0].error), (1, &None), "itself it does not count");
     let mut carl = Device::new(2003, &[tracker.udp()]);
@@ -194,7 +142,7 @@ async fn a_dead_tracker_beside_it_does_not_hold_it_up() {
     let anna = Device::new(2001, &[tracker.udp()]);
     anna.is_listed().await;
     let mut ben = Device::new(2002, &[dead, tracker.udp()]);
-    ben.finds(&anna, &tracker).await;
+    ben.finds(&anna, tracker.address.ip()).await;
     assert!(ben.trackers.status(DOCS.0)[0].last_announce.is_none());
     let status = ben.status(|rows| rows[0].error.is_some()).await;
     assert!(status[0].error.as_ref().unwrap().contains("does not answer"));
