@@ -74,6 +74,12 @@ fn a_link_names_the_folder_its_size_and_its_trackers() {
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.starts_with(&format!("syncd://{}?n=docs&", anna.reader_key())), "{printed}");
 
+    // The QR code, and below it the same as text.
+    let drawn = String::from_utf8(device.cli(&["keys", "docs", "--qr"]).stdout).unwrap();
+    let (picture, below) = drawn.trim_end().rsplit_once('\n').expect("two parts");
+    assert_eq!(below, link);
+    assert!(harness::read_qr(picture).is_none_or(|read| read == link), "{drawn}");
+
     let ben = net.device("ben").join(&link);
     in_sync(&[&anna, &ben]);
     let kept = ben.device().json(&["config", "get", "--folder", ben.id(), "discovery.trackers"]);

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this crate is tests, also the functions between them")]
 
+mod anywhere;
 mod changes;
 mod commands;
 mod conflicts;

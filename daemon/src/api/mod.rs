@@ -6,6 +6,7 @@
 
 pub mod control;
 pub mod error;
+mod finding;
 pub mod guard;
 pub mod resolve;
 pub mod routes;

@@ -99,41 +99,7 @@ fn too_narrow(width: usize, columns: usize) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-
     use super::*;
-
-    /// Pixels of one module: enough for any decoder.
-    const SCALE: usize = 4;
-
-    /// What a terminal, or a sheet of paper, shows: a grey picture of dark and light modules.
-    fn photograph(picture: &str) -> Vec<u8> {
-        let lines: Vec<String> =
-            picture.lines().map(|line| line.replace(COLOURS, "").replace(PLAIN_AGAIN, "")).collect();
-        let width = lines.iter().map(|line| line.chars().count()).max().unwrap() + QUIET;
-        let mut pixels = format!("P5 {} {} 255\n", width * SCALE, 2 * lines.len() * SCALE).into_bytes();
-        for line in &lines {
-            for half in ['▀', '▄'] {
-                let is_dark = |x| line.chars().nth(x).is_some_and(|c| c == '█' || c == half);
-                let row: Vec<u8> =
-                    (0..width * SCALE).map(|x| if is_dark(x / SCALE) { 0 } else { 255 }).collect();
-                (0..SCALE).for_each(|_| pixels.extend(&row));
-            }
-        }
-        pixels
-    }
-
-    /// What an independent program reads in a picture; `None` where it is not installed.
-    fn read_by_zbar(photograph: &[u8]) -> Option<String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("code.pgm");
-        std::fs::File::create(&path).unwrap().write_all(photograph).unwrap();
-        let mut zbar = Command::new("zbarimg");
-        let read = zbar.args(["--quiet", "--raw", "-Sdisable", "-Sqrcode.enable"]).arg(path);
-        let output = read.stderr(Stdio::null()).output().ok()?;
-        Some(String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
-    }
 
     #[test]
     fn the_picture_is_read_back_by_another_program_and_is_the_link() {
@@ -145,7 +111,7 @@ mod tests {
         );
         for link in [short, long] {
             for canvas in [Canvas::Terminal(None), Canvas::Terminal(Some(200)), Canvas::Text] {
-                let Some(read) = read_by_zbar(&photograph(&draw(&link, canvas).unwrap())) else {
+                let Some(read) = harness::read_qr(&draw(&link, canvas).unwrap()) else {
                     harness::skipped("it needs zbarimg (Debian: zbar-tools)");
                     return;
                 };

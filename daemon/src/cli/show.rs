@@ -211,8 +211,7 @@ pub fn list(rows: &[FolderListRow]) -> String {
 /// `syncd peers`.
 pub fn peers(rows: &[PeerRow]) -> String {
     if rows.is_empty() {
-        return "No peers now. Is a daemon with the same key running elsewhere, and is the key right?\n"
-            .to_owned();
+        return "No peers now. `syncd doctor FOLDER` says why.\n".to_owned();
     }
     let cells = |row: &PeerRow| {
         vec![

@@ -35,6 +35,9 @@ pub fn ways(row: &FolderRow, now: u64) -> String {
     if !off.is_empty() {
         let _ = writeln!(text, "    off: {}", off.join(", "));
     }
+    if row.peers == 0 {
+        let _ = writeln!(text, "    nobody is connected: `syncd doctor {}` says why", printable(&row.name));
+    }
     text
 }
 

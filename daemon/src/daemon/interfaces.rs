@@ -89,7 +89,8 @@ impl Watch {
 /// The addresses of this machine that others can know it by.
 fn addresses() -> Option<BTreeSet<IpAddr>> {
     let interfaces = if_addrs::get_if_addrs().ok()?;
-    let addresses = interfaces.iter().map(if_addrs::Interface::ip);
+    // One that is down keeps its addresses, and nobody is reached over it.
+    let addresses = interfaces.iter().filter(|interface| interface.is_oper_up()).map(if_addrs::Interface::ip);
     Some(addresses.filter(|ip| is_known_outside(*ip)).collect())
 }
 

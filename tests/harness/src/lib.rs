@@ -9,6 +9,7 @@
 //!
 //! Nothing here knows the inside of `syncd`: all goes through the command line, the disk and the wire.
 
+mod camera;
 mod device;
 mod folder;
 mod gate;
@@ -23,6 +24,7 @@ mod space;
 mod tree;
 pub mod wait;
 
+pub use camera::read_qr;
 pub use device::{Device, Failure};
 pub use folder::{Folder, in_sync, in_sync_within};
 pub use gate::{Gate, Rename};
