@@ -57,7 +57,10 @@ fn config(n: u8) -> NetConfig {
 
 /// A device that has the folder of this number.
 fn device(n: u8, folder: u8) -> Device {
-    let config = config(n);
+    start(config(n), folder)
+}
+
+fn start(config: NetConfig, folder: u8) -> Device {
     let id = config.device.id();
     let (net, events) = Net::start(config).unwrap();
     net.add_folder(secret(folder), None, shelf(&[b"one", b"two"]));
@@ -177,6 +180,39 @@ async fn a_stranger_learns_nothing_and_is_dropped() {
     alice.nothing().await;
 }
 
+/// Until it is decided which one stays, others may come and go.
+async fn one_link(alice: &Device, bob: &Device) {
+    let links = async || {
+        while alice.net.hub.link_count() + bob.net.hub.link_count() != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), links()).await.expect("one link on each side");
+}
+
+#[tokio::test]
+async fn of_three_links_one_stays_the_same_on_both_sides() {
+    let listening = |n| NetConfig { listen: vec!["127.0.0.1:0".parse().unwrap(); 3], ..config(n) };
+    let mut devices = [start(listening(1), 1), start(listening(2), 1)];
+    devices.sort_by_key(|device| device.id);
+    let [mut decides, mut obeys] = devices;
+    let [first, second, _] = decides.net.local_addresses()[..] else { panic!("three addresses") };
+    obeys.net.dial(folder(), first, FoundBy::Lan);
+    decides.joined().await;
+    obeys.joined().await;
+    obeys.net.dial(folder(), second, FoundBy::Lan);
+    let two = async || {
+        while decides.net.hub.peer_count() != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), two()).await.expect("a second link, which waits");
+    for address in obeys.net.local_addresses() {
+        decides.net.dial(folder(), address, FoundBy::Lan);
+    }
+    one_link(&decides, &obeys).await;
+}
+
 #[tokio::test]
 async fn devices_that_dial_each_other_at_once_end_with_one_link() {
     let (mut alice, mut bob) = (device(1, 1), device(2, 1));
@@ -184,13 +220,7 @@ async fn devices_that_dial_each_other_at_once_end_with_one_link() {
     bob.dial(&alice);
     alice.joined().await;
     bob.joined().await;
-    // Until it is decided, one of them may leave and join again.
-    let links = async || {
-        while alice.net.hub.link_count() + bob.net.hub.link_count() != 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(10), links()).await.expect("one link on each side");
+    one_link(&alice, &bob).await;
     let latest = |device: &mut Device| {
         std::iter::from_fn(|| device.events.try_recv().ok())
             .filter_map(|event| if let NetEvent::Joined { peer, .. } = event { Some(peer) } else { None })
