@@ -48,9 +48,9 @@ impl World {
         let (anna_home, ben_home) = (internet.home(nat), internet.home(nat));
         let start = |name: &str, host: &Place| {
             let device = net.device_at(name, host);
-            let settings = format!(
-                "name = \"{name}\"\n\n[discovery]\nlan = false\ndht = false\ntrackers = [\"udp://{address}\"]\n"
-            );
+            let discovery =
+                format!("lan = false\ndht = false\nrelay = true\ntrackers = [\"udp://{address}\"]\n");
+            let settings = format!("name = \"{name}\"\n\n[discovery]\n{discovery}");
             std::fs::write(device.home().join("config.toml"), settings).unwrap();
             device.start();
             device

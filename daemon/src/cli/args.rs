@@ -198,7 +198,7 @@ pub struct TrackerArgs {
     /// Ask devices to announce themselves every so many minutes
     #[arg(long, value_name = "MIN", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1_440))]
     pub interval: u16,
-    /// Remember at most this many peers, of some 50 bytes each
+    /// Remember at most this many peers, of some 60 bytes each
     #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..=500_000_000))]
     pub max_peers: u32,
     /// Remember at most this many of one IPv4 address or IPv6 /64

@@ -28,6 +28,7 @@ use super::gate::Place;
 use super::hub::{Hub, Standing};
 use super::members::LinkId;
 use super::peer::{Peer, PeerInfo};
+pub(super) use super::reason::Reason;
 use super::{reach, serve, tls, transport};
 
 /// Within this long a stranger has to prove a folder; it is some round trips.
@@ -46,28 +47,6 @@ const BAR_OURSELVES: Duration = Duration::from_secs(600);
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// A link on which no folder is left stays so long, in case another is just being added.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// Why a link is closed; the number is what the other side sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Reason {
-    /// The daemon ends.
-    ShuttingDown = 0,
-    /// Nothing was proven in time, or the connection is to ourselves.
-    Unproven = 1,
-    /// Another link to the same device stays.
-    Duplicate = 2,
-    /// The peer broke the protocol.
-    Misbehaved = 3,
-    /// The peer does not read what we send.
-    TooSlow = 4,
-    /// No folder is shared any more.
-    NothingShared = 5,
-    /// It no longer answers.
-    Dead = 7,
-    /// The other side speaks another version, or is this device.
-    Incompatible = 8,
-}
 
 /// What the folders want of a link.
 pub(super) enum Command {

@@ -27,6 +27,7 @@ mod link;
 mod members;
 mod peer;
 mod reach;
+mod reason;
 mod roaming;
 mod serve;
 mod tls;

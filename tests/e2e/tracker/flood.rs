@@ -23,10 +23,13 @@ fn a_flood_from_forged_addresses_leaves_the_tracker_answering_and_gets_back_no_m
     let before = tracker.resident_bytes();
     let (sent_before, received_before) = (out_bytes(&tracker), in_bytes(&tracker));
     let sockets: Vec<UdpSocket> = (1..=SOURCES).map(|number| forged(number, &tracker)).collect();
-    let mut accepted = 0;
+    let (mut accepted, mut accepted_bytes, mut returned_bytes) = (0, 0, 0);
     for number in 0..count {
         let socket = &sockets[number as usize % sockets.len()];
-        accepted += u64::from(socket.send(&datagram(number)).is_ok());
+        let sent = socket.send(&datagram(number));
+        accepted += u64::from(sent.is_ok());
+        accepted_bytes += sent.unwrap_or_default();
+        returned_bytes += received_bytes(socket);
         if number % (count / 10) == 0 {
             let known = Client::new(3, &tracker).announce(30);
             assert_eq!(known, addresses(&["127.0.0.2:20"]), "amid the flood");
@@ -37,6 +40,8 @@ fn a_flood_from_forged_addresses_leaves_the_tracker_answering_and_gets_back_no_m
         let malformed = tracker.metric("syncd_tracker_malformed_total{protocol=\"udp\"}");
         (malformed > 0 && Client::new(3, &tracker).announce(30).len() == 1).then_some(())
     });
+    returned_bytes += sockets.iter().map(received_bytes).sum::<usize>();
+    assert!(returned_bytes <= accepted_bytes, "{returned_bytes} bytes for {accepted_bytes}, of any protocol");
     let (sent, received) = (out_bytes(&tracker) - sent_before, in_bytes(&tracker) - received_before);
     assert!(sent <= received, "{sent} bytes for {received}");
     let growth = tracker.resident_bytes().saturating_sub(before);
@@ -48,19 +53,28 @@ fn a_flood_from_forged_addresses_leaves_the_tracker_answering_and_gets_back_no_m
 fn forged(number: u8, tracker: &Tracker) -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 66, 0, number), 0)).unwrap();
     socket.connect(tracker.address).unwrap();
+    socket.set_nonblocking(true).unwrap();
     socket
 }
 
-/// Requests with ids that were given to nobody, requests cut short, connects, QUIC, and noise.
+/// Bytes that wait in a socket, which is empty then.
+fn received_bytes(socket: &UdpSocket) -> usize {
+    let mut datagram = [0; 2_048];
+    std::iter::from_fn(|| socket.recv(&mut datagram).ok()).sum()
+}
+
+/// Requests with ids that were given to nobody, requests cut short, connects, QUIC of no version and of
+/// no connection, and noise.
 fn datagram(number: u32) -> Vec<u8> {
     let noise = blake3::hash(&number.to_le_bytes());
     let id = u64::from_le_bytes(noise.as_bytes()[..8].try_into().unwrap()) & 0x3fff_ffff_ffff_ffff;
     let scrape = scrape_request(id, number, &[[7; 20]; 70]);
-    match number % 5 {
+    match number % 6 {
         0 => connect_request(number).to_vec(),
         1 => scrape,
         2 => scrape[..number as usize % 40].to_vec(),
         3 => [&[0x40], &noise.as_bytes()[1..]].concat(),
+        4 => [&[0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8][..], noise.as_bytes(), &[0; 1_162]].concat(),
         _ => noise.as_bytes().repeat(4),
     }
 }

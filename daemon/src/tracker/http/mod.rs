@@ -1,6 +1,6 @@
 //! BEP 3 over HTTP: announce and scrape, and two pages for people and their monitoring.
 //!
-//! [`answer`] turns a request into its answer, [`page`] writes what is read by people. This file
+//! `answer` turns a request into its answer, `page` writes what is read by people. This file
 //! holds connections: how many, for how long, and how large what they send may be.
 
 mod answer;

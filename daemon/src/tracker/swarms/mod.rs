@@ -1,8 +1,8 @@
 //! Who is in which swarm: a million peers in well under a hundred bytes each.
 //!
 //! [`Swarms`] is cut into shards by a keyed hash of the info hash, so that threads rarely meet. A shard
-//! has a dense list of swarms and an index on it ([`index`], four bytes an element); a swarm has its
-//! first few peers in itself ([`peers`]), and a peer is its address and two bytes ([`entry`]).
+//! has a dense list of swarms and an index on it (`index`, four bytes an element); a swarm has its
+//! first few peers in itself (`peers`), and a peer is its address and two bytes (`entry`).
 //!
 //! A peer is an address and port, as seen: what a client calls itself changes nothing. Everything is
 //! bounded: peers in all, in one swarm, and of one source. When all places are taken, those go first

@@ -1,8 +1,8 @@
 //! BEP 15: announce and scrape in single datagrams.
 //!
 //! Each thread has a socket of its own on every listening address (`SO_REUSEPORT`), so the kernel
-//! spreads clients over threads and no thread waits for another. [`worker`] is the loop, [`answer`]
-//! turns requests into answers, [`connection`] makes the ids that prove an address, [`socket`] moves
+//! spreads clients over threads and no thread waits for another. `worker` is the loop, `answer`
+//! turns requests into answers, `connection` makes the ids that prove an address, `socket` moves
 //! batches. What is QUIC's on the same port is lent out: see [`ForeignDatagrams`].
 
 mod answer;

@@ -28,18 +28,20 @@ pub(crate) struct Contestant {
 
 impl Contestant {
     /// Our tracker, with a state file, and without the limits that one machine would run into.
-    pub(crate) fn syncd(program: &Path) -> io::Result<Self> {
+    pub(crate) fn syncd(program: &Path, everywhere: bool) -> io::Result<Self> {
         let (directory, address) = (tempfile::tempdir()?, free_address()?);
+        let listen = if everywhere { format!("[::]:{}", address.port()) } else { address.to_string() };
         let mut command = on_first_core(program);
         command.args(["tracker", "--threads", "1", "--max-peers", "4000000"]);
         command.args(["--max-peers-per-address", "4000000", "--max-requests-per-address", "0"]);
-        command.arg("--listen").arg(address.to_string()).arg("--state").arg(directory.path().join("state"));
+        command.arg("--listen").arg(listen).arg("--state").arg(directory.path().join("state"));
         Self::start("syncd tracker", address, directory, command.env("SYNCD_LOG", "warn"))
     }
 
     /// Debian's opentracker, with the swarms on its white list. It works as `nobody`.
-    pub(crate) fn opentracker(program: &Path, swarms: u32) -> io::Result<Self> {
+    pub(crate) fn opentracker(program: &Path, everywhere: bool, swarms: u32) -> io::Result<Self> {
         let (directory, address) = (tempfile::tempdir()?, free_address()?);
+        let listen = if everywhere { format!("0.0.0.0:{}", address.port()) } else { address.to_string() };
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         // Paths in the configuration are below the root that it changes to.
         let mut out = io::BufWriter::new(fs::File::create(directory.path().join("white"))?);
@@ -50,7 +52,7 @@ impl Contestant {
         out.into_inner().map_err(io::IntoInnerError::into_error)?;
         let config = directory.path().join("config");
         let root = directory.path().display();
-        let text = format!("listen.tcp_udp {address}\ntracker.rootdir {root}\naccess.whitelist /white\n");
+        let text = format!("listen.tcp_udp {listen}\ntracker.rootdir {root}\naccess.whitelist /white\n");
         fs::write(&config, text)?;
         let mut command = on_first_core(program);
         command.arg("-f").arg(&config).current_dir(directory.path());

@@ -45,6 +45,9 @@ struct Options {
     /// Announces a second for the latency
     #[arg(long, default_value_t = 20_000)]
     rate: u64,
+    /// Let them listen on all addresses, not on one alone
+    #[arg(long)]
+    everywhere: bool,
     /// Only this one: `syncd` or `opentracker`
     #[arg(long)]
     only: Option<String>,
@@ -72,13 +75,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let is_wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let mut all = Vec::new();
     if is_wanted("opentracker") {
-        match Contestant::opentracker(&options.opentracker, options.swarms) {
+        match Contestant::opentracker(&options.opentracker, options.everywhere, options.swarms) {
             Ok(tracker) => all.push(measure(&options, tracker)?),
             Err(cause) => println!("opentracker is left out: {cause}"),
         }
     }
     if is_wanted("syncd") {
-        all.push(measure(&options, Contestant::syncd(&options.syncd)?)?);
+        all.push(measure(&options, Contestant::syncd(&options.syncd, options.everywhere)?)?);
     }
     print(&options, &all);
     Ok(())
