@@ -269,6 +269,7 @@ impl Hub {
             state.members.prefer(device, folder, link.id);
             send(NetEvent::Left { folder, peer: device });
             send(NetEvent::Joined { folder, peer });
+            state.tell_of_speaker(device, folder);
             drop(state);
             other.close(Reason::Duplicate);
             return Standing::Speak;
@@ -276,8 +277,11 @@ impl Hub {
         Standing::Wait { speaker: other, is_ours_to_decide }
     }
 
-    pub(super) fn speaks(&self, link: LinkId, device: DeviceId, folder: FolderId) -> bool {
-        self.state.lock().members.speaks(device, folder, link)
+    /// The link that speaks for a device in a folder.
+    pub(super) fn speaker(&self, device: DeviceId, folder: FolderId) -> Option<Arc<Link>> {
+        let state = self.state.lock();
+        let speaker = state.members.of(device, folder).first()?;
+        state.links.get(speaker).cloned()
     }
 
     /// A link has left a folder.
@@ -298,8 +302,8 @@ impl Hub {
             let peer = departure.successor.and_then(|next| state.peers.get(&(next, folder)));
             if let Some(peer) = peer {
                 send(NetEvent::Joined { folder, peer: peer.clone() });
-                peer.link().speaker_changed.notify_one();
             }
+            state.tell_of_speaker(device, folder);
         }
     }
 
@@ -349,6 +353,13 @@ impl Hub {
 }
 
 impl State {
+    /// Lets the links that wait see who speaks now.
+    fn tell_of_speaker(&self, device: DeviceId, folder: FolderId) {
+        for link in self.members.of(device, folder).iter().filter_map(|link| self.links.get(link)) {
+            link.speaker_changed.notify_one();
+        }
+    }
+
     fn is_directly_linked(&self, device: DeviceId) -> bool {
         let links = self.devices.iter().filter(|(_, other)| **other == device);
         links.filter_map(|(link, _)| self.links.get(link)).any(|link| !link.is_relayed)

@@ -337,26 +337,45 @@ impl Driver {
     }
 
     /// Another link speaks for this device: find out if it is dead, as it is when the device was
-    /// killed and is back; else wait until it ends, or end this one if that is ours to decide.
+    /// killed and is back; else wait until it ends, or end this one if that is ours to decide. All
+    /// of it again when yet another link has taken its place: the other side may have seen them come
+    /// in another order, and waits for the one that speaks there.
     async fn wait(
         &self,
         folder: FolderId,
         device: DeviceId,
-        speaker: Arc<Link>,
+        mut speaker: Arc<Link>,
         is_ours_to_decide: bool,
     ) -> Result<(), Reason> {
-        if !speaker.is_alive().await {
-            speaker.close(Reason::Dead);
-        } else if is_ours_to_decide {
-            return Err(Reason::Duplicate);
+        loop {
+            if !speaker.is_alive().await {
+                speaker.close(Reason::Dead);
+            } else if is_ours_to_decide {
+                return Err(Reason::Duplicate);
+            }
+            speaker = self.next_speaker(folder, device, &speaker).await?;
+            if speaker.id == self.link.id {
+                return Ok(());
+            }
         }
-        while !self.hub.speaks(self.link.id, device, folder) {
+    }
+
+    /// The link that speaks after this one.
+    async fn next_speaker(
+        &self,
+        folder: FolderId,
+        device: DeviceId,
+        before: &Link,
+    ) -> Result<Arc<Link>, Reason> {
+        loop {
+            if let Some(now) = self.hub.speaker(device, folder).filter(|now| now.id != before.id) {
+                return Ok(now);
+            }
             tokio::select! {
                 _ = self.link.connection.closed() => return Err(Reason::Duplicate),
                 () = self.link.speaker_changed.notified() => {}
             }
         }
-        Ok(())
     }
 
     async fn leave(&mut self, folder: FolderId) {

@@ -46,7 +46,12 @@ impl Members {
     }
 
     pub(super) fn speaks(&self, device: DeviceId, folder: FolderId, link: LinkId) -> bool {
-        self.links.get(&(device, folder)).is_some_and(|links| links[0] == link)
+        self.of(device, folder).first() == Some(&link)
+    }
+
+    /// All links of a membership, the one that speaks first.
+    pub(super) fn of(&self, device: DeviceId, folder: FolderId) -> &[LinkId] {
+        self.links.get(&(device, folder)).map_or(&[], Vec::as_slice)
     }
 
     /// A link has left the folder, or has ended.

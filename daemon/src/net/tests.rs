@@ -57,7 +57,10 @@ fn config(n: u8) -> NetConfig {
 
 /// A device that has the folder of this number.
 fn device(n: u8, folder: u8) -> Device {
-    let config = config(n);
+    start(config(n), folder)
+}
+
+fn start(config: NetConfig, folder: u8) -> Device {
     let id = config.device.id();
     let (net, events) = Net::start(config).unwrap();
     net.add_folder(secret(folder), None, shelf(&[b"one", b"two"]));
@@ -177,6 +180,29 @@ async fn a_stranger_learns_nothing_and_is_dropped() {
     alice.nothing().await;
 }
 
+/// Until it is decided which one stays, others may come and go.
+async fn one_link(alice: &Device, bob: &Device) {
+    let links = async || {
+        while alice.net.hub.link_count() + bob.net.hub.link_count() != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), links()).await.expect("one link on each side");
+}
+
+#[tokio::test]
+async fn devices_that_reach_each_other_in_several_ways_end_with_one_link() {
+    for round in 1..=10 {
+        let listening = |n| NetConfig { listen: vec!["127.0.0.1:0".parse().unwrap(); 3], ..config(n) };
+        let (alice, bob) = (start(listening(2 * round), 1), start(listening(2 * round + 1), 1));
+        for (at_alice, at_bob) in alice.net.local_addresses().into_iter().zip(bob.net.local_addresses()) {
+            bob.net.dial(folder(), at_alice, FoundBy::Lan);
+            alice.net.dial(folder(), at_bob, FoundBy::Lan);
+        }
+        one_link(&alice, &bob).await;
+    }
+}
+
 #[tokio::test]
 async fn devices_that_dial_each_other_at_once_end_with_one_link() {
     let (mut alice, mut bob) = (device(1, 1), device(2, 1));
@@ -184,13 +210,7 @@ async fn devices_that_dial_each_other_at_once_end_with_one_link() {
     bob.dial(&alice);
     alice.joined().await;
     bob.joined().await;
-    // Until it is decided, one of them may leave and join again.
-    let links = async || {
-        while alice.net.hub.link_count() + bob.net.hub.link_count() != 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(10), links()).await.expect("one link on each side");
+    one_link(&alice, &bob).await;
     let latest = |device: &mut Device| {
         std::iter::from_fn(|| device.events.try_recv().ok())
             .filter_map(|event| if let NetEvent::Joined { peer, .. } = event { Some(peer) } else { None })
