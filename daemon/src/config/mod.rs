@@ -267,9 +267,11 @@ mod tests {
         assert_eq!(silent.lan, Lan::Off);
         assert!(!silent.dht && !silent.port_mapping && !silent.relay);
         let named = "discovery.lan = \"loopback\"\ndiscovery.dht_bootstrap = [\"10.0.0.1:6881\"]";
-        let named = Config::parse(named, offline).unwrap().daemon().discovery;
+        let named = Config::parse(named, offline.clone()).unwrap().daemon().discovery;
         assert_eq!(named.lan, Lan::Loopback);
-        assert!(named.dht);
+        assert!(named.dht && !named.relay);
+        let tracked = Config::parse("discovery.trackers = [\"udp://10.0.0.1:6969\"]", offline).unwrap();
+        assert!(tracked.daemon().discovery.relay, "it goes through that tracker");
     }
 
     #[test]

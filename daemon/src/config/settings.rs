@@ -121,6 +121,7 @@ fn discovery(offline: bool, get: impl Fn(&'static str) -> (Value, bool)) -> Disc
     let dht_bootstrap = list_of(&get("discovery.dht_bootstrap").0);
     let dht_wanted = get("discovery.dht").0.as_bool().unwrap_or_default();
     let (lan, lan_is_named) = get("discovery.lan");
+    let trackers = list_of(&get("discovery.trackers").0);
     Discovery {
         lan: match (lan.as_bool(), lan.as_str()) {
             _ if offline && !lan_is_named => Lan::Off,
@@ -130,10 +131,11 @@ fn discovery(offline: bool, get: impl Fn(&'static str) -> (Value, bool)) -> Disc
         },
         dht: dht_wanted && (!offline || !dht_bootstrap.is_empty()),
         dht_bootstrap,
-        trackers: list_of(&get("discovery.trackers").0),
         peer_exchange: get("discovery.peer_exchange").0.as_bool().unwrap_or_default(),
         port_mapping: switch("discovery.port_mapping") && !offline,
-        relay: switch("discovery.relay"),
+        // Nobody relays but the trackers, which the file names.
+        relay: get("discovery.relay").0.as_bool().unwrap_or_default() && (!offline || !trackers.is_empty()),
+        trackers,
     }
 }
 
