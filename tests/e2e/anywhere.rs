@@ -174,6 +174,31 @@ fn a_tracker_that_refuses_is_named_with_what_it_wants() {
     assert!(String::from_utf8_lossy(&shown.stdout).contains("refused"), "{shown:?}");
 }
 
+/// Of two trackers one is dead: the other is enough, and `status` tells them apart.
+#[test]
+fn a_dead_tracker_does_not_hold_up_the_living_one() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let _tracker = Tracker::ours(&net.stopped_device("tracker")).answers();
+    let (anna, ben) = (device(&net, "anna").share("docs"), device(&net, "ben"));
+    anna.write("file", "file");
+    let both = format!("udp://10.77.0.99:6969,udp://{TRACKER}");
+    set_tracker(anna.device(), &both);
+    set_tracker(&ben, &both);
+    let ben = ben.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    let rows = || ben.row()["discovery"].as_array().expect("a list").clone();
+    eventually("the dead one is told to be dead", || {
+        let dead = rows().into_iter().find(|row| row["source"] == "udp://10.77.0.99:6969")?;
+        (dead["error"].is_string() && dead["last_announce"].is_null()).then_some(())
+    });
+    let living = rows().into_iter().find(|row| row["source"] == format!("udp://{TRACKER}"));
+    let living = living.expect("a row of its own");
+    assert!(living["last_announce"].is_u64() && living["error"].is_null(), "{living}");
+}
+
 /// A tracker that is set for one folder is asked for that one alone.
 #[test]
 fn a_tracker_of_one_folder_hears_of_no_other() {

@@ -19,6 +19,7 @@ mod getting;
 mod hostile;
 mod ignoring;
 mod links;
+mod mainline;
 mod metadata;
 mod mistakes;
 mod moments;

@@ -1,12 +1,14 @@
 //! Devices at home behind gateways, who know a key and a tracker: they reach each other directly
 //! where gateways let them, through the tracker's relay where not.
 
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
 use harness::wait::eventually_within;
-use harness::{Device, Folder, Internet, Nat, Net, Place, Seed, assert_same, in_sync_within, skipped};
+use harness::{
+    Device, Folder, Internet, Nat, Net, Place, Seed, assert_same, eventually, in_sync_within, skipped,
+};
 
 use crate::net;
 
@@ -22,7 +24,7 @@ struct World {
     anna_home: Place,
     tracker_host: Place,
     tracker: Child,
-    _net: Net,
+    net: Net,
     _internet: Internet,
 }
 
@@ -61,7 +63,7 @@ impl World {
             anna.write(format!("file-{number}"), seed.bytes(1 << 20));
         }
         let ben = start("ben", &ben_home).join(anna.writer_key());
-        Some(Self { anna, ben, ben_home, anna_home, tracker_host, tracker, _net: net, _internet: internet })
+        Some(Self { anna, ben, ben_home, anna_home, tracker_host, tracker, net, _internet: internet })
     }
 
     /// Whether packets between the two go directly, once they are linked.
@@ -132,6 +134,45 @@ fn behind_gateways_that_keep_ports_packets_go_directly() {
 #[test]
 fn behind_gateways_that_change_ports_a_tree_arrives_through_the_relay() {
     relayed(12);
+}
+
+/// TR-07: who runs the relay, or listens at its wire, reads neither names nor keys nor content.
+#[test]
+fn what_goes_through_the_relay_cannot_be_read_there() {
+    if Command::new("tcpdump").arg("--version").output().is_err() {
+        return skipped("tcpdump is not installed");
+    }
+    let Some(world) = World::new(Nat::Random, 1) else { return };
+    let capture = world.net.directory().join("capture");
+    let mut tcpdump = world.tracker_host.command("tcpdump");
+    tcpdump.args(["--immediate-mode", "-U", "-Z", "root", "-i", "e0", "-s", "0", "-w"]).arg(&capture);
+    let mut tcpdump = tcpdump.stderr(Stdio::null()).spawn().unwrap();
+    let begun = || std::fs::metadata(&capture).is_ok_and(|file| file.len() > 0).then_some(());
+    eventually("the capture has begun", begun);
+    assert!(!world.wait_linked());
+    let content = "what only those with the key shall read\n".repeat(10_000);
+    world.anna.write("a name that nobody else shall read", &content);
+    world.wait_same();
+    let captured = |least: u64| std::fs::metadata(&capture).is_ok_and(|file| file.len() > least);
+    eventually("all is captured", || captured(content.len() as u64).then_some(()));
+    tcpdump.kill().unwrap();
+    tcpdump.wait().unwrap();
+    let captured = std::fs::read(&capture).unwrap();
+    let keys = world.anna.device().json(&["keys", world.anna.id()]);
+    let texts = [
+        "a name that nobody",
+        "what only those with the key",
+        &keys["keys"]["read_write"].as_str().unwrap()[1..],
+        &keys["keys"]["read_only"].as_str().unwrap()[1..],
+        "anna",
+    ];
+    for text in texts {
+        assert!(!memory_contains(&captured, text.as_bytes()), "{text} is on the relay's wire");
+    }
+}
+
+fn memory_contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }
 
 /// A port opens during the transfer: it goes on directly.
