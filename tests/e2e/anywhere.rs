@@ -199,6 +199,33 @@ fn a_dead_tracker_does_not_hold_up_the_living_one() {
     assert!(living["last_announce"].is_u64() && living["error"].is_null(), "{living}");
 }
 
+/// Three meet through a tracker; then it is gone for good, all are started anew, and they find each other
+/// all the same.
+#[test]
+fn those_who_have_met_need_no_tracker_any_more() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let tracker = Tracker::ours(&net.stopped_device("tracker")).answers();
+    let devices = ["anna", "ben", "carl"].map(|name| device(&net, name));
+    devices.iter().for_each(|device| set_tracker(device, &format!("udp://{TRACKER}")));
+    let anna = devices[0].share("docs");
+    anna.write("file", "file");
+    let (ben, carl) = (devices[1].join(anna.writer_key()), devices[2].join(anna.writer_key()));
+    let all = [&anna, &ben, &carl];
+    eventually("all have met all", || all.iter().all(|one| one.number("peers") == 2).then_some(()));
+    in_sync(&all);
+
+    drop(tracker);
+    devices.iter().for_each(|device| device.stop());
+    devices.iter().for_each(|device| device.start());
+    carl.write("later", "later");
+    eventually("all find all again", || all.iter().all(|one| one.number("peers") == 2).then_some(()));
+    in_sync(&all);
+    assert!(tracker_row(&ben)["last_announce"].is_null(), "{}", ben.row());
+}
+
 /// A tracker that is set for one folder is asked for that one alone.
 #[test]
 fn a_tracker_of_one_folder_hears_of_no_other() {

@@ -67,7 +67,8 @@ fn device(net: &Net, name: &str, host: &Place, address: &str) -> Rc<Device> {
     device
 }
 
-/// They meet through it, and libtorrent finds the port that was announced.
+/// They meet through it, and libtorrent finds the port that was announced. Then it is gone, and those who
+/// have met find each other without it.
 #[test]
 fn two_devices_that_know_only_the_key_meet_through_the_dht() {
     let has_libtorrent = Command::new("python3").args(["-c", "import libtorrent"]).output();
@@ -98,4 +99,10 @@ fn two_devices_that_know_only_the_key_meet_through_the_dht() {
     let rows = ben.row()["discovery"].as_array().expect("a list").clone();
     let row = rows.iter().find(|row| row["way"] == "dht").expect("a row");
     assert!(row["error"].is_null(), "{row}");
+
+    drop(nodes);
+    [&anna, &ben].iter().for_each(|folder| folder.device().stop());
+    [&anna, &ben].iter().for_each(|folder| folder.device().start());
+    ben.write("later", "later");
+    in_sync(&[&anna, &ben]);
 }

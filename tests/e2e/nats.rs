@@ -149,6 +149,9 @@ fn what_goes_through_the_relay_cannot_be_read_there() {
     let mut tcpdump = tcpdump.stderr(Stdio::null()).spawn().unwrap();
     let begun = || std::fs::metadata(&capture).is_ok_and(|file| file.len() > 0).then_some(());
     eventually("the capture has begun", begun);
+    // He announces himself, is introduced and relayed anew, all of it read along.
+    world.ben.device().stop();
+    world.ben.device().start();
     assert!(!world.wait_linked());
     let content = "what only those with the key shall read\n".repeat(10_000);
     world.anna.write("a name that nobody else shall read", &content);
