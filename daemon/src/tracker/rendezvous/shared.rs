@@ -61,15 +61,9 @@ impl AsyncUdpSocket for SharedSocket {
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
             let datagram = match receiver.poll_recv(cx) {
                 Poll::Ready(Some(datagram)) => datagram,
-                Poll::Ready(None) if count == 0 => {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::BrokenPipe,
-                        "the tracker has ended",
-                    )));
-                }
-                Poll::Ready(None) => break,
-                Poll::Pending if count == 0 => return Poll::Pending,
-                Poll::Pending => break,
+                // The tracker has ended, and with it soon the endpoint: to it, that is silence.
+                Poll::Ready(None) | Poll::Pending if count == 0 => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => break,
             };
             // What is longer than any QUIC packet is cut, and then none.
             let len = datagram.bytes.len().min(buffer.len());
