@@ -1,6 +1,6 @@
 //! How devices find each other, and who is refused.
 
-use harness::{Folder, eventually, in_sync};
+use harness::{Device, Folder, Net, eventually, in_sync};
 
 use crate::net;
 
@@ -71,7 +71,7 @@ fn a_pinned_peer_is_dialled_without_beacons() {
     let ben = second.join(anna.writer_key());
     second.json(&["peer", "add", ben.id(), "10.77.0.1:4455"]);
     in_sync(&[&anna, &ben]);
-    second.restart();
+    ben.device().restart();
     ben.write("more", "more");
     in_sync(&[&anna, &ben]);
 }
@@ -112,15 +112,7 @@ fn two_devices_on_a_segment_without_ipv6_find_each_other() {
     if !net.has_wires() {
         return;
     }
-    let (first, second) = (net.stopped_device("anna"), net.stopped_device("ben"));
-    for device in [&first, &second] {
-        device.disable_ipv6();
-        device.start();
-    }
-    let anna = first.share("docs");
-    anna.write("file", "file");
-    let ben = second.join(anna.writer_key());
-    in_sync(&[&anna, &ben]);
+    let (anna, ben) = meet(&net, Device::disable_ipv6);
     let found = found_at(&anna, &ben);
     assert!(found.starts_with("10.77.0."), "{found}");
 }
@@ -133,18 +125,10 @@ fn two_devices_with_nothing_but_link_local_addresses_find_each_other() {
     if !net.has_wires() {
         return;
     }
-    let (first, second) = (net.stopped_device("anna"), net.stopped_device("ben"));
-    for device in [&first, &second] {
-        device.drop_ipv4();
-        device.start();
-    }
-    let anna = first.share("docs");
-    anna.write("file", "file");
-    let ben = second.join(anna.writer_key());
-    in_sync(&[&anna, &ben]);
+    let (anna, ben) = meet(&net, Device::drop_ipv4);
     let found = found_at(&anna, &ben);
     assert!(found.starts_with("[fe80::"), "{found}");
-    second.restart();
+    ben.device().restart();
     ben.write("more", "more");
     in_sync(&[&anna, &ben]);
 }
@@ -171,6 +155,20 @@ fn an_interface_that_appears_later_is_used_and_one_that_goes_is_not_missed() {
     ben.write("more", "more");
     first.wire_to(&second, "x3");
     in_sync(&[&anna, &ben]);
+}
+
+/// Two devices whose networks are changed before they start meet in a folder.
+fn meet(net: &Net, change: impl Fn(&Device)) -> (Folder, Folder) {
+    let (first, second) = (net.stopped_device("anna"), net.stopped_device("ben"));
+    for device in [&first, &second] {
+        change(device);
+        device.start();
+    }
+    let anna = first.share("docs");
+    anna.write("file", "file");
+    let ben = second.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    (anna, ben)
 }
 
 /// Where the one that has dialled the other has found it by beacon.

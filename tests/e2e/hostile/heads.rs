@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use harness::{eventually, in_sync};
+use harness::{Folder, Net, eventually, in_sync};
 use keystore::FolderSecret;
 use protocol::Entry;
 use protocol::head::{Head, SignedHead};
@@ -54,15 +54,21 @@ fn heads_that_no_writer_of_the_folder_has_signed_change_nothing() {
     unharmed(&anna, &ben, &head, &tree);
 }
 
-/// KR-07: what was true last week is signed, and is no news to who has seen newer.
-#[test]
-fn a_head_of_last_week_rolls_nobody_back() {
-    let net = net();
-    let (anna, ben) = two_with_files(&net);
+/// Two writers in sync, and what was true before their last changes.
+fn two_and_last_week(net: &Net) -> (Folder, Folder, Arc<Loot>) {
+    let (anna, ben) = two_with_files(net);
     let loot = Arc::new(Loot::fetch(anna.device(), anna.reader_key()));
     anna.write("dir/file-0", "newer");
     anna.remove("dir/file-1");
     in_sync(&[&anna, &ben]);
+    (anna, ben, loot)
+}
+
+/// KR-07: what was true last week is signed, and is no news to who has seen newer.
+#[test]
+fn a_head_of_last_week_rolls_nobody_back() {
+    let net = net();
+    let (anna, ben, loot) = two_and_last_week(&net);
     let (head, tree) = (anna.word("head"), anna.tree());
     let mallory = Mallory::new(1);
     let truly = Arc::clone(&loot);
@@ -84,11 +90,7 @@ fn a_head_of_last_week_rolls_nobody_back() {
 #[test]
 fn a_newcomer_who_is_told_an_old_state_ends_at_the_newest() {
     let net = net();
-    let (anna, ben) = two_with_files(&net);
-    let loot = Arc::new(Loot::fetch(anna.device(), anna.reader_key()));
-    anna.write("dir/file-0", "newer");
-    anna.remove("dir/file-1");
-    in_sync(&[&anna, &ben]);
+    let (anna, ben, loot) = two_and_last_week(&net);
     anna.device().stop();
     ben.device().stop();
     let carl = net.device("carl").join(anna.writer_key());

@@ -26,6 +26,7 @@ struct Differences {
     removals: Edits,
     more: bool,
 }
+
 impl<S: FolderStore> Engine<S> {
     fn differences(&mut self) -> Result<Differences, EngineError> {
         // What arrives with new rules is judged by them.
@@ -86,24 +87,9 @@ impl<S: FolderStore> Engine<S> {
         }
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
-        // Whole groups only: of a conflict dealt with by halves, nothing would lead to its copies.
-        let moved: BTreeSet<_> = movers
-            .values()
-            .flat_map(|(_, record)| &record.shown.entries)
-            .map(|key| key.path.clone())
-            .collect();
-        for path in &moved {
-            let (before, after) = (old.at(path)?, new.at(path)?);
-            let gone = before.iter().filter(|entry| !after.contains(entry));
-            found.edits.extend(gone.map(|entry| (entry.key(), None)));
-            found.edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
-        }
-        for path in render::affected(&old, &new, context, moved)? {
-            if let btree_map::Entry::Vacant(vacant) = wants.entry(path) {
-                let want = renderer.path(vacant.key())?;
-                vacant.insert(want);
-            }
-        }
+        let moved = movers.values().flat_map(|(_, record)| &record.shown.entries);
+        let moved = moved.map(|key| key.path.clone()).collect();
+        self.add_moved(moved, &mut found.edits, &mut renderer, &mut wants)?;
         for (path, _) in movers.values() {
             wants.insert(path.clone(), None);
         }
@@ -142,6 +128,31 @@ impl<S: FolderStore> Engine<S> {
         self.forget(forgotten);
         self.want_contents(&window)?;
         self.step.window = Some(window);
+        Ok(())
+    }
+
+    /// Takes the paths that give contents up into a window. Whole groups only: of a conflict dealt
+    /// with by halves, nothing would lead to its copies.
+    fn add_moved(
+        &self,
+        moved: BTreeSet<RelPath>,
+        edits: &mut Edits,
+        renderer: &mut Renderer<'_>,
+        wants: &mut BTreeMap<RelPath, Option<Shown>>,
+    ) -> Result<(), EngineError> {
+        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        for path in &moved {
+            let (before, after) = (old.at(path)?, new.at(path)?);
+            let gone = before.iter().filter(|entry| !after.contains(entry));
+            edits.extend(gone.map(|entry| (entry.key(), None)));
+            edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
+        }
+        for path in render::affected(&old, &new, &self.state.context, moved)? {
+            if let btree_map::Entry::Vacant(vacant) = wants.entry(path) {
+                let want = renderer.path(vacant.key())?;
+                vacant.insert(want);
+            }
+        }
         Ok(())
     }
 
