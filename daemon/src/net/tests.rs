@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::wait::PATIENCE;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId};
 use tokio::sync::mpsc::Receiver;
@@ -77,7 +78,7 @@ impl Device {
     }
 
     async fn next(&mut self) -> NetEvent {
-        timeout(Duration::from_secs(10), self.events.recv()).await.expect("an event comes").unwrap()
+        timeout(PATIENCE, self.events.recv()).await.expect("an event comes").unwrap()
     }
 
     async fn joined(&mut self) -> Peer {
@@ -187,7 +188,7 @@ async fn one_link(alice: &Device, bob: &Device) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), links()).await.expect("one link on each side");
+    timeout(PATIENCE, links()).await.expect("one link on each side");
 }
 
 #[tokio::test]
@@ -206,7 +207,7 @@ async fn of_three_links_one_stays_the_same_on_both_sides() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), two()).await.expect("a second link, which waits");
+    timeout(PATIENCE, two()).await.expect("a second link, which waits");
     for address in obeys.net.local_addresses() {
         decides.net.dial(folder(), address, FoundBy::Lan);
     }

@@ -7,7 +7,7 @@ use crate::tracker::wire::{Announce, Event};
 const FOLDER: FolderId = FolderId([1; 16]);
 const DISCOVERY: DiscoveryId = DiscoveryId([2; 20]);
 const PORT: u16 = 4453;
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Trackers' client, and what it finds.
 struct Anna {
