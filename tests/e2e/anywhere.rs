@@ -202,6 +202,38 @@ fn a_dead_tracker_does_not_hold_up_the_living_one() {
     assert!(living["last_announce"].is_u64() && living["error"].is_null(), "{living}");
 }
 
+/// Of two alternatives the first is dead: the second is asked. When the first is there it is the one, and
+/// the second stands by.
+#[test]
+fn an_alternative_is_asked_while_the_one_before_it_is_dead() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let _tracker = Tracker::ours(&net.stopped_device("tracker")).answers();
+    let (anna, ben) = (device(&net, "anna").share("docs"), device(&net, "ben"));
+    anna.write("file", "file");
+    let (dead, living) = ("udp://10.77.0.99:6969".to_owned(), format!("udp://{TRACKER}"));
+    set_tracker(anna.device(), &format!("{dead} {living}"));
+    set_tracker(&ben, &format!("{dead} {living}"));
+    let ben = ben.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    let row = |url: &str| {
+        let rows = ben.row()["discovery"].as_array().expect("a list").clone();
+        rows.into_iter().find(|row| row["source"] == url).expect("a row of its own")
+    };
+    assert!(row(&dead)["error"].is_string(), "{}", ben.row());
+    assert!(row(&living)["last_announce"].is_u64() && row(&living)["stands_by"] == false, "{}", ben.row());
+
+    set_tracker(ben.device(), &format!("{living} {dead}"));
+    eventually("the other way round nobody asks the dead one", || {
+        (row(&living)["last_announce"].is_u64() && row(&dead)["stands_by"] == true).then_some(())
+    });
+    assert!(row(&dead)["error"].is_null(), "{}", ben.row());
+    let shown = ben.device().cli(&["status", ben.id()]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("stands by"), "{shown:?}");
+}
+
 /// Three meet through a tracker; then it is gone for good, all are started anew, and they find each other
 /// all the same.
 #[test]

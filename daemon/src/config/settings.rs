@@ -41,7 +41,7 @@ pub struct Discovery {
     pub dht: bool,
     /// Where to enter the DHT; empty for well-known nodes.
     pub dht_bootstrap: Vec<String>,
-    /// Trackers to announce to.
+    /// Trackers to announce to; alternatives are one item, with blanks between them.
     pub trackers: Vec<String>,
     /// News about peers between peers.
     pub peer_exchange: bool,

@@ -29,7 +29,7 @@ impl Device {
         let seed = *blake3::hash(&port.to_be_bytes()).as_bytes();
         let config = TrackersConfig { seed, hints: hints_out, reachable: reachable_in };
         let device = Self { trackers: Trackers::start(config), hints, _reachable: reachable, port };
-        device.trackers.set_folder(DOCS.0, DOCS.1, trackers.to_vec());
+        device.trackers.set_folder(DOCS.0, DOCS.1, trackers);
         device
     }
 

@@ -25,7 +25,7 @@ fn anna() -> Anna {
 
 impl Anna {
     fn set(&self, trackers: &[String]) {
-        self.trackers.set_folder(FOLDER, DISCOVERY, trackers.to_vec());
+        self.trackers.set_folder(FOLDER, DISCOVERY, trackers);
     }
 
     async fn hint(&mut self) -> Hint {
@@ -125,7 +125,7 @@ async fn a_connection_id_that_is_no_longer_accepted_is_replaced() {
     anna.set(&[tracker.url()]);
     anna.hint().await;
     let other = FolderId([9; 16]);
-    anna.trackers.set_folder(other, DiscoveryId([9; 20]), vec![tracker.url()]);
+    anna.trackers.set_folder(other, DiscoveryId([9; 20]), &[tracker.url()]);
     assert_eq!(anna.hint().await.folder, other);
 }
 
