@@ -285,6 +285,19 @@ async fn a_folder_that_is_added_later_is_joined_on_the_same_link() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_joined_again_still_knows_where_its_peers_are() {
+    let (alice, _, mut bob, _) = pair().await;
+    // It cannot be reached from a socket on loopback, so no packet goes out.
+    let linked: SocketAddr = "10.255.0.1:4455".parse().unwrap();
+    alice.net.dial(folder(), linked, FoundBy::Link);
+    alice.net.rejoin_folder(secret(1), None, shelf(&[]));
+    assert_eq!(bob.left().await, alice.id);
+    assert_eq!(bob.joined().await.info().device_id, alice.id);
+    let known = alice.net.hub.book.lock().targets_found_by(FoundBy::Link);
+    assert_eq!(known, [Target::Address(linked)]);
+}
+
+#[tokio::test]
 async fn a_link_to_ourselves_is_closed_and_a_copy_of_our_home_is_reported() {
     let mut alice = device(1, 1);
     alice.net.dial(folder(), alice.address(), FoundBy::Pinned);
