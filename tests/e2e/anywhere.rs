@@ -238,7 +238,7 @@ fn an_alternative_is_asked_while_the_one_before_it_is_dead() {
 /// all the same.
 #[test]
 fn those_who_have_met_need_no_tracker_any_more() {
-    let net = net();
+    let net = net().online();
     if !net.has_wires() {
         return;
     }

@@ -54,6 +54,8 @@ impl Folder {
     }
 
     pub(super) fn exchange_peers(&self, settings: &Settings) {
-        self.net.set_peer_exchange(self.secret.folder_id(), settings.discovery.peer_exchange);
+        let folder = self.secret.folder_id();
+        self.net.set_peer_exchange(folder, settings.discovery.peer_exchange);
+        self.net.set_unnamed(folder, settings.discovery.unnamed);
     }
 }

@@ -56,6 +56,8 @@ struct Member {
 pub(super) struct Exchange {
     /// The folders for which nothing is told or taken.
     off: BTreeSet<FolderId>,
+    /// The folders for which nothing is dialled but what a person or the settings have named.
+    strict: BTreeSet<FolderId>,
     told: BTreeMap<(FolderId, DeviceId), Told>,
     taken: BTreeMap<(FolderId, DeviceId), Taken>,
     /// What was said to be reached, and when.
@@ -160,6 +162,16 @@ impl Exchange {
         is_news
     }
 
+    /// Whether an address is dialled because a peer was reached there before.
+    fn remembers(&self, folder: FolderId) -> bool {
+        !self.strict.contains(&folder)
+    }
+
+    /// Whether peers of a folder are believed when they say where they or others are to be dialled.
+    pub(super) fn believes(&self, folder: FolderId) -> bool {
+        !self.strict.contains(&folder) || !self.off.contains(&folder)
+    }
+
     /// What is remembered of a folder, or of one address, is gone: it is news when it is reached.
     pub(super) fn forget(&mut self, folder: FolderId, address: Option<SocketAddr>) {
         self.reported.retain(|(f, at), _| *f != folder || address.is_some_and(|address| *at != address));
@@ -223,7 +235,7 @@ impl Hub {
             let mut book = self.book.lock();
             // What is connected is known to be there, however long ago it was proven.
             book.handle_owner(None, *address, *device, now);
-            if !address.ip().is_loopback() {
+            if !address.ip().is_loopback() && self.exchange.lock().remembers(*folder) {
                 book.remember(*folder, *address, *device, now);
             }
         }
@@ -268,9 +280,24 @@ impl Net {
         self.hub.memberships_changed.notify_one();
     }
 
+    /// Whether addresses of a folder's peers are dialled that neither a person nor the settings have named:
+    /// where peers were reached before, and (if there is no peer exchange either) what peers say. They
+    /// are unless this says otherwise. Holds also when the folder is added later, or again.
+    pub fn set_unnamed(&self, folder: FolderId, on: bool) {
+        let strict = &mut self.hub.exchange.lock().strict;
+        if on {
+            strict.remove(&folder)
+        } else {
+            strict.insert(folder)
+        };
+    }
+
     /// Dials an address at which a device was reached in an earlier run, when the device is not
     /// connected.
     pub fn remember(&self, folder: FolderId, device: DeviceId, address: SocketAddr) {
+        if !self.hub.exchange.lock().remembers(folder) {
+            return;
+        }
         self.hub.book.lock().remember(folder, address, device, self.hub.now());
         self.hub.book_changed.notify_one();
     }

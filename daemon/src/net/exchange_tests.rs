@@ -158,3 +158,15 @@ fn an_address_of_the_machine_or_of_this_boot_is_not_remembered() {
         assert!(!Exchange::default().handle_reached(&member(1, passing), at(0)), "{passing}");
     }
 }
+
+#[test]
+fn who_is_strict_remembers_nobody_and_believes_peers_only_where_they_exchange_addresses() {
+    let mut exchange = Exchange::default();
+    assert!(exchange.remembers(FOLDER) && exchange.believes(FOLDER));
+    exchange.off.insert(FOLDER);
+    assert!(exchange.believes(FOLDER), "of themselves, and of whom they introduce");
+    exchange.strict.insert(FOLDER);
+    assert!(!exchange.remembers(FOLDER) && !exchange.believes(FOLDER));
+    exchange.off.remove(&FOLDER);
+    assert!(!exchange.remembers(FOLDER) && exchange.believes(FOLDER));
+}
