@@ -23,12 +23,18 @@ pub(super) fn dial_known(net: &Net, folder: FolderId, kept: &Kept) {
 }
 
 impl Folder {
-    /// Pins an address, or forgets it.
+    /// Pins an address, or forgets it, also that somebody was reached there.
     ///
     /// # Errors
-    /// When the database fails; then nothing has changed.
+    /// When the database fails; then what is not changed yet stays.
     pub fn pin(&self, address: &str, pinned: bool) -> Result<(), DatabaseError> {
         self.kept.0.pin(address, pinned)?;
+        if let Ok(address) = address.parse::<SocketAddr>() {
+            self.net.set_disowned(self.secret.folder_id(), address, !pinned);
+            if !pinned {
+                self.kept.0.forget_address(address)?;
+            }
+        }
         self.net.set_pinned(self.secret.folder_id(), self.kept.0.pinned().unwrap_or_default());
         Ok(())
     }

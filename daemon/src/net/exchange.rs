@@ -58,6 +58,8 @@ pub(super) struct Exchange {
     off: BTreeSet<FolderId>,
     /// The folders for which nothing is dialled but what a person or the settings have named.
     strict: BTreeSet<FolderId>,
+    /// Addresses that a person has taken back: that somebody is reached there is not remembered.
+    disowned: BTreeSet<(FolderId, SocketAddr)>,
     told: BTreeMap<(FolderId, DeviceId), Told>,
     taken: BTreeMap<(FolderId, DeviceId), Taken>,
     /// What was said to be reached, and when.
@@ -150,7 +152,7 @@ impl Exchange {
 
     /// Whether it is to be said that a member was reached where it is.
     fn handle_reached(&mut self, member: &Member, now: Duration) -> bool {
-        if !is_lasting(member.address.ip()) {
+        if !is_lasting(member.address.ip()) || self.disowned.contains(&(member.folder, member.address)) {
             return false;
         }
         let (key, new) = ((member.folder, member.address), (member.device, now));
@@ -163,8 +165,8 @@ impl Exchange {
     }
 
     /// Whether an address is dialled because a peer was reached there before.
-    fn remembers(&self, folder: FolderId) -> bool {
-        !self.strict.contains(&folder)
+    fn remembers(&self, folder: FolderId, address: SocketAddr) -> bool {
+        !self.strict.contains(&folder) && !self.disowned.contains(&(folder, address))
     }
 
     /// Whether peers of a folder are believed when they say where they or others are to be dialled.
@@ -235,7 +237,7 @@ impl Hub {
             let mut book = self.book.lock();
             // What is connected is known to be there, however long ago it was proven.
             book.handle_owner(None, *address, *device, now);
-            if !address.ip().is_loopback() && self.exchange.lock().remembers(*folder) {
+            if !address.ip().is_loopback() && self.exchange.lock().remembers(*folder, *address) {
                 book.remember(*folder, *address, *device, now);
             }
         }
@@ -295,11 +297,26 @@ impl Net {
     /// Dials an address at which a device was reached in an earlier run, when the device is not
     /// connected.
     pub fn remember(&self, folder: FolderId, device: DeviceId, address: SocketAddr) {
-        if !self.hub.exchange.lock().remembers(folder) {
+        if !self.hub.exchange.lock().remembers(folder, address) {
             return;
         }
         self.hub.book.lock().remember(folder, address, device, self.hub.now());
         self.hub.book_changed.notify_one();
+    }
+
+    /// Whether a person has taken an address back: it is forgotten, and until the end of this run not
+    /// remembered however often somebody is reached there.
+    pub fn set_disowned(&self, folder: FolderId, address: SocketAddr, on: bool) {
+        let mut exchange = self.hub.exchange.lock();
+        if on && exchange.disowned.len() < MAX_REPORTED {
+            exchange.disowned.insert((folder, address));
+        } else if !on {
+            exchange.disowned.remove(&(folder, address));
+        }
+        drop(exchange);
+        if on {
+            self.forget(folder, address);
+        }
     }
 
     /// Does so no more.
