@@ -284,6 +284,31 @@ async fn a_relay_keeps_its_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_relays_keep_a_rate_together() {
+    let limits = RelayLimits { total: TotalRate::new(100_000), ..RelayLimits::default() };
+    let server = start(Some(limits.clone()));
+    // What another relay, on whatever address of the tracker, has just passed on.
+    assert!(limits.total.spend(50_000).is_some());
+    let (mut anna, mut ben) = two(&server).await;
+    let (port, tokens) = anna.relay(&mut ben).await;
+    let relay = SocketAddr::from(([127, 0, 0, 1], port));
+    let (a, b) = (socket(), socket());
+    a.send_to(&tokens[0], relay).unwrap();
+    b.send_to(&tokens[1], relay).unwrap();
+    assert_eq!(anna.told().await, Tell::RelayReady { port });
+    let start = std::time::Instant::now();
+    let passed: usize = (0..60)
+        .map(|_| {
+            a.send_to(&[0xc0; 1000], relay).unwrap();
+            received(&b).len()
+        })
+        .sum();
+    assert_eq!(passed, 60_000);
+    // All but what may pass at once, and what of it is due to pass while this one begins.
+    assert!(start.elapsed() > Duration::from_millis(450), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_talks_nonsense_is_shut_out_and_the_others_stay() {
     let server = start(None);
     let (mut anna, mut ben) = two(&server).await;
