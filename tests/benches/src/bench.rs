@@ -151,10 +151,12 @@ impl Bench {
     }
 
     fn run_once(&self, once: &dyn Once, step: Step) -> Outcome<Option<Figures>> {
+        if !once.takes_part(step) {
+            return Ok(None);
+        }
         match step {
-            Step::Scan | Step::Idle => return Ok(None),
             Step::Save => return self.time_saves(3, &|| once.bring(&self.rig.nodes, step)).map(Some),
-            Step::FirstSync | Step::Restart => {}
+            Step::Scan | Step::FirstSync | Step::Idle | Step::Restart => {}
             Step::Overwrite | Step::Prepend | Step::Rename | Step::Delete => {
                 self.prepare_change(step)?;
                 self.make_change(step)?;

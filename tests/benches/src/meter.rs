@@ -1,8 +1,8 @@
 //! What machines use between two moments: time, processor, memory, wire, and what they read and write.
 //!
 //! A control group of its own counts all of a machine's processes, also those that have ended. Where
-//! none can be made, the processes in the machine's network namespace are looked at five times a
-//! second; what a process uses after the last look is then lost.
+//! none can be made, the processes in the machine's network namespace are looked at twenty times
+//! a second; what a process uses after the last look is then lost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// How our groups are called.
 const PREFIX: &str = "syncd-bench-";
 /// How often memory is looked at.
-const PERIOD: Duration = Duration::from_millis(200);
+const PERIOD: Duration = Duration::from_millis(50);
 
 /// A control group; whoever is in it is killed when it is dropped.
 #[derive(Debug)]

@@ -9,6 +9,11 @@ use crate::tree;
 pub(super) struct Cp;
 
 impl Once for Cp {
+    fn takes_part(&self, step: Step) -> bool {
+        // It would copy everything again to find that nothing has changed.
+        !matches!(step, Step::Scan | Step::Idle | Step::Save | Step::Restart)
+    }
+
     fn prepare(&self, _: &[Node]) -> Outcome<()> {
         Ok(())
     }

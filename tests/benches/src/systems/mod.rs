@@ -35,6 +35,10 @@ pub(crate) trait Live {
 
 /// A program that is called again for each change.
 pub(crate) trait Once {
+    /// Whether a step means anything to it.
+    fn takes_part(&self, step: Step) -> bool {
+        !matches!(step, Step::Scan | Step::Idle)
+    }
     /// Starts what must be there before.
     fn prepare(&self, nodes: &[Node]) -> Outcome<()>;
     /// Brings all others up to date with the first one.
