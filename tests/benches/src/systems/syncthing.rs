@@ -109,12 +109,16 @@ impl Live for Syncthing {
         Ok(())
     }
 
+    /// Only the later one of two knows the other's address: if both dialled at once, over a wire with
+    /// some delay, each would drop the connection that the other keeps, again and again.
     fn connect(&self, nodes: &[Node]) -> Outcome<()> {
         for node in nodes {
             for other in nodes.iter().filter(|other| other.number != node.number) {
                 let id = self.ids.borrow().get(&other.number).cloned().unwrap_or_default();
-                let addresses = [format!("tcp://{}:{PORT}", other.address)];
-                let device = json!({ "deviceID": id, "addresses": addresses, "compression": "metadata" });
+                let dials = other.number < node.number;
+                let address =
+                    if dials { format!("tcp://{}:{PORT}", other.address) } else { "dynamic".to_owned() };
+                let device = json!({ "deviceID": id, "addresses": [address], "compression": "metadata" });
                 Self::ask(node, "POST", "config/devices", &device)?;
             }
         }
