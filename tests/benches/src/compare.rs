@@ -36,7 +36,7 @@ pub struct Options {
     /// Append each result to this file, as a line of JSON
     #[arg(long)]
     pub results: Option<PathBuf>,
-    /// Where trees and homes are put, some 40 GB at most; emptied at the end [default:
+    /// Where trees and homes are put, some 45 GB at most; emptied at the end [default:
     /// $TMPDIR/syncd-bench]
     #[arg(long)]
     pub work: Option<PathBuf>,

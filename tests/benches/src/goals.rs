@@ -38,7 +38,7 @@ const MB: f64 = 1e6;
 const NO_CONTENT: f64 = 0.1;
 
 /// All of them.
-pub(crate) const GOALS: [Goal; 41] = [
+pub(crate) const GOALS: [Goal; 36] = [
     goal("W1", Wall, Times(0.6, "syncthing")),
     goal("W1", Wall, Times(1.6, "rsync")),
     goal("W1", ProcessorPerGigabyte, AtMost(5.0)),
@@ -65,20 +65,15 @@ pub(crate) const GOALS: [Goal; 41] = [
     goal("W9", MovedShare, AtMost(NO_CONTENT)),
     goal("W9", WireShare, AtMost(NO_CONTENT)),
     goal("M-restart", Wall, AtMost(15.0)),
-    goal("M-restart", MovedShare, AtMost(NO_CONTENT * 3.0)), // its files are short, and so its tree
     goal("M-restart", WireShare, AtMost(NO_CONTENT)),
     goal("W10-1", Wall, AtMost(34.0)),
     goal("W10-2", Wall, AtMost(34.0)),
     goal("W10-4", Wall, AtMost(34.0)),
     goal("W10-4", SeederShare, AtMost(1.1)),
     goal("W10-8", Wall, AtMost(34.0)),
-    goal("W10-2", Wall, Times(1.0, "syncthing")),
-    goal("W10-4", Wall, Times(1.0, "syncthing")),
     goal("W11", Wall, AtMost(8.0)),
     goal("W11", Wall, Times(1.0 / 8.0, "syncthing")),
     goal("WAN-lossy", Wall, AtMost(4.0)),
-    goal("WAN-lossy", Wall, Times(1.0, "rsync")),
-    goal("WAN-lossy", Wall, Times(1.0, "syncthing")),
     goal("WAN-long", Rate, AtLeast(2_500.0)),
 ];
 
