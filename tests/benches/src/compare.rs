@@ -1,7 +1,8 @@
 //! One command that runs all programs through all workloads.
 //!
 //! In each run every workload is done by all programs, one after the other, before the next one: so
-//! what the machine does meanwhile hits them alike, and ratios are taken within a run.
+//! what the machine does meanwhile hits them alike, and ratios are taken within a run. Another program
+//! begins in each run.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -157,8 +158,7 @@ impl<'a> Comparer<'a> {
             return Ok(());
         }
         let original = self.work.join("original").join(number.to_string());
-        let systems = systems::NAMES.into_iter().filter(|name| chain.systems.contains(name));
-        for system in systems.filter(|name| self.options.systems.iter().any(|asked| asked == name)) {
+        for system in self.in_turn(run, chain) {
             if !self.table.is_there(system) {
                 continue;
             }
@@ -174,6 +174,16 @@ impl<'a> Comparer<'a> {
             fs::remove_dir_all(original)?;
         }
         Ok(())
+    }
+
+    /// Who takes part in a chain; another one begins in each run, since it matters what was before.
+    fn in_turn(&self, run: u32, chain: &Chain) -> Vec<&'static str> {
+        let is_asked = |name: &str| self.options.systems.iter().any(|asked| asked == name);
+        let takes_part = |name: &&str| chain.systems.contains(name) && is_asked(name);
+        let mut all: Vec<_> = systems::NAMES.into_iter().filter(takes_part).collect();
+        let first = run.saturating_sub(1) as usize % all.len().max(1);
+        all.rotate_left(first);
+        all
     }
 
     /// Does one chain by one program, up to the last step that is wanted.

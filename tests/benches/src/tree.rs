@@ -279,7 +279,6 @@ fn is_same_content(left: &Path, right: &Path) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
 
