@@ -9,7 +9,7 @@ use protocol::engine::Prepare;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId, RelPath, StoreError};
 
-use super::{Content, Missing, Stage, cannot_write, staged_name};
+use super::{Content, Dirty, Missing, Stage, cannot_write, staged_name};
 use crate::disk::{DiskStat, Kind, Place, ReadFile, WriteFile};
 
 /// Why a content cannot be staged; a sentence for people.
@@ -70,7 +70,7 @@ impl Stage {
         let answer = refs(&wish.content, &missing);
         let mut wanted = self.wanted.lock();
         wanted.missing_bytes += missing.values().map(|missing| u64::from(missing.len)).sum::<u64>();
-        wanted.contents.insert(wish.content, Content { size: wish.size, missing });
+        wanted.contents.insert(wish.content, Content { size: wish.size, missing, dirty: Dirty::default() });
         answer
     }
 
@@ -175,11 +175,7 @@ fn refs(content: &ContentId, missing: &BTreeMap<u64, Missing>) -> Vec<ChunkWante
 }
 
 /// Fills the buffer, or fails if the file ends before.
-pub(crate) fn read_exactly<F: ReadFile + ?Sized>(
-    file: &F,
-    mut buffer: &mut [u8],
-    mut offset: u64,
-) -> io::Result<()> {
+fn read_exactly<F: ReadFile + ?Sized>(file: &F, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buffer.is_empty() {
         match file.read_at(buffer, offset)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
