@@ -210,3 +210,7 @@ async fn send_late(gathering: Weak<Gathering>, armed: Arc<Notify>) {
         gathering.flush_all();
     }
 }
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;
