@@ -59,10 +59,16 @@ pub(super) struct Delivered {
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
     /// Doubling each round; the rate to beat, and for how many rounds it was not.
-    Growing { best: f64, rounds_without: u8 },
+    Growing {
+        best: f64,
+        rounds_without: u8,
+    },
     Steady,
     /// Sending less until then, with the shortest round trip found so far.
-    Probing { until: Instant, found: Duration },
+    Probing {
+        until: Instant,
+        found: Duration,
+    },
 }
 
 /// What has happened since a moment: until a packet that is sent later is acknowledged.
