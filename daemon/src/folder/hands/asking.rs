@@ -8,7 +8,6 @@ use protocol::message::ChunkWanted;
 use protocol::{NodeId, NodeStore};
 
 use super::Hands;
-use crate::folder::contacts;
 use crate::folder::runner::Input;
 use crate::net::{ChunkAnswer, Peer, Serve};
 
@@ -56,10 +55,8 @@ impl Hands {
 
     /// Leaves all links of the folder and joins again.
     pub fn rejoin(self: &Arc<Self>) {
-        self.net.remove_folder(self.secret.folder_id());
         let opening = crate::folder::opening_of(&self.secret, &self.kept);
-        self.net.add_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
-        contacts::dial_known(&self.net, self.secret.folder_id(), &self.kept);
+        self.net.rejoin_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
     }
 }
 

@@ -111,7 +111,8 @@ fn what_was_never_a_chunk_is_not_here() {
 fn a_complete_staged_content_is_served_before_it_is_in_place() {
     let serving = serving(&[("f", b"bytes")]);
     let wanted = serving.refs("f")[0];
-    let wish = Prepare { content: wanted.content, size: 5, same: vec![path("f")], earlier: None };
+    let wish =
+        Prepare { content: wanted.content, size: 5, mode: 0o644, same: vec![path("f")], earlier: None };
     assert_eq!(serving.server.stage.prepare(&[wish])[0].missing, Ok(Vec::new()));
     serving.world.records.0.lock().clear();
     assert_eq!(serving.chunk(&wanted).as_deref(), Some(&b"bytes"[..]));
