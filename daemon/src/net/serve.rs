@@ -79,6 +79,8 @@ async fn answer(hub: &Hub, link: &Link, send: &mut SendStream, ask: &mut RecvStr
     let peer = link.peers.lock().get(&folder).cloned();
     match request {
         Request::Nodes { ids, .. } => {
+            // They lead to what can be asked for next.
+            let _ = send.set_priority(1);
             for ids in ids.chunks(NODES_AT_ONCE) {
                 let (server, ids) = (Arc::clone(&server), ids.to_vec());
                 let frames = blocking(hub, move || node_frames(&*server, &ids)).await?;
