@@ -212,7 +212,7 @@ impl<S: FolderStore> Engine<S> {
             let before = op.before.as_ref().map(|record| &record.shown.content);
             wishes.extend(self.wish(&op.path, before, &after.content, after.metadata.mode)?);
         }
-        self.want_all(wishes)
+        self.want_all(wishes, false)
     }
 
     /// While a window is carried out, the network brings what the next one will want. Not where
@@ -231,11 +231,11 @@ impl<S: FolderStore> Engine<S> {
                 bytes += wish.size;
                 wishes.push(wish);
             }
-            if wishes.len() >= self.settings.window || bytes >= WINDOW_BYTES {
+            if wishes.len() + self.staging.count_ahead() >= self.settings.window || bytes >= WINDOW_BYTES {
                 break;
             }
         }
-        self.want_all(wishes)
+        self.want_all(wishes, true)
     }
 
     /// How a content is to be staged that a path will show, unless it is being staged.
@@ -258,14 +258,17 @@ impl<S: FolderStore> Engine<S> {
         Ok(Some(Prepare { content: id, size, mode, same, earlier }))
     }
 
-    fn want_all(&mut self, wishes: Vec<Prepare>) -> Result<(), EngineError> {
+    fn want_all(&mut self, wishes: Vec<Prepare>, is_ahead: bool) -> Result<(), EngineError> {
         let mut short = Vec::new();
         for wish in wishes {
             // Several paths may want one content.
             if wish.size <= MIN_CHUNK_BYTES as u64 && !self.staging.has(&wish.content) {
                 short.push(wish.clone());
             }
-            self.staging.want(wish);
+            match is_ahead {
+                true => self.staging.want_ahead(wish),
+                false => self.staging.want(wish),
+            }
         }
         self.send_prepare(short);
         self.prepare()
