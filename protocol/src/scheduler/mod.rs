@@ -230,11 +230,15 @@ impl Scheduler {
         banned
     }
 
-    /// A request has failed: what has not arrived of it is asked for elsewhere.
+    /// A request has failed: what has not arrived of it is asked for elsewhere. If it lacks only what
+    /// nobody wants any more, it has arrived in vain, and the peer has not failed.
     pub fn handle_failed(&mut self, now: Duration, request: RequestId) {
         let Some(failed) = self.requests.remove(&request) else { return };
+        let is_missed = failed.refs.iter().any(|chunk| {
+            self.wants.get(&chunk.content).is_some_and(|want| want.asked.contains_key(&chunk.number))
+        });
         self.release(&failed, request, Some(failed.peer));
-        if let Some(peer) = self.peers.get_mut(&failed.peer) {
+        if let (Some(peer), true) = (self.peers.get_mut(&failed.peer), is_missed) {
             peer.on_failed(now);
         }
     }
