@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod disk;
 pub mod folder;
 pub mod home;
+pub mod memory;
 pub mod net;
 pub mod random;
 pub mod store;

@@ -79,6 +79,7 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
         // Not a group leader after a plain spawn, so this fails only if we lead a session already.
         let _ = rustix::process::setsid();
     }
+    crate::memory::share_heaps();
     protect_secrets();
     start_log(LOG_FILTER);
     let home = Home::open(directory)?;

@@ -18,8 +18,8 @@ mod rules;
 mod space;
 mod tending;
 
-pub use self::opening::RootNews;
 use self::intake::Intake;
+pub use self::opening::RootNews;
 use self::rules::Rules;
 use self::space::Lack;
 

@@ -246,3 +246,18 @@ impl<S: FolderStore> Engine<S> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_remembered_for_as_long_as_its_news_may_wait_for_a_scan() {
+        let path = |n: usize| RelPath::parse(format!("f{n}").as_bytes()).expect("a path");
+        let mut made = Made::default();
+        (0..MAX_PATHS).for_each(|n| made.add(&path(n)));
+        assert!(made.contains(&path(0)), "so many paths may be noticed before all is scanned");
+        (MAX_PATHS..3 * MAX_PATHS).for_each(|n| made.add(&path(n)));
+        assert!(!made.contains(&path(0)), "not all of a first sync");
+    }
+}
