@@ -14,6 +14,8 @@ use crate::net;
 
 /// Where the tracker is: the first device of each network.
 const TRACKER: &str = "10.77.0.1:6969";
+/// A tracker that nobody runs.
+const DEAD: &str = "udp://10.77.0.99:6969";
 
 /// A running tracker; it ends with its story.
 struct Tracker {
@@ -177,6 +179,23 @@ fn a_tracker_that_refuses_is_named_with_what_it_wants() {
     assert!(String::from_utf8_lossy(&shown.stdout).contains("refused"), "{shown:?}");
 }
 
+/// Anna and Ben, who have found each other by these trackers.
+fn met_through(net: &Net, trackers: &str) -> (Folder, Folder) {
+    let (anna, ben) = (device(net, "anna").share("docs"), device(net, "ben"));
+    anna.write("file", "file");
+    set_tracker(anna.device(), trackers);
+    set_tracker(&ben, trackers);
+    let ben = ben.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    (anna, ben)
+}
+
+/// What `status` says of one tracker.
+fn row_of(folder: &Folder, url: &str) -> Value {
+    let rows = folder.row()["discovery"].as_array().expect("a list").clone();
+    rows.into_iter().find(|row| row["source"] == url).expect("a row of its own")
+}
+
 /// Of two trackers one is dead: the other is enough, and `status` tells them apart.
 #[test]
 fn a_dead_tracker_does_not_hold_up_the_living_one() {
@@ -185,20 +204,12 @@ fn a_dead_tracker_does_not_hold_up_the_living_one() {
         return;
     }
     let _tracker = Tracker::ours(&net.stopped_device("tracker")).answers();
-    let (anna, ben) = (device(&net, "anna").share("docs"), device(&net, "ben"));
-    anna.write("file", "file");
-    let both = format!("udp://10.77.0.99:6969,udp://{TRACKER}");
-    set_tracker(anna.device(), &both);
-    set_tracker(&ben, &both);
-    let ben = ben.join(anna.writer_key());
-    in_sync(&[&anna, &ben]);
-    let rows = || ben.row()["discovery"].as_array().expect("a list").clone();
+    let (_anna, ben) = met_through(&net, &format!("{DEAD},udp://{TRACKER}"));
     eventually("the dead one is told to be dead", || {
-        let dead = rows().into_iter().find(|row| row["source"] == "udp://10.77.0.99:6969")?;
+        let dead = row_of(&ben, DEAD);
         (dead["error"].is_string() && dead["last_announce"].is_null()).then_some(())
     });
-    let living = rows().into_iter().find(|row| row["source"] == format!("udp://{TRACKER}"));
-    let living = living.expect("a row of its own");
+    let living = row_of(&ben, &format!("udp://{TRACKER}"));
     assert!(living["last_announce"].is_u64() && living["error"].is_null(), "{living}");
 }
 
@@ -211,25 +222,17 @@ fn an_alternative_is_asked_while_the_one_before_it_is_dead() {
         return;
     }
     let _tracker = Tracker::ours(&net.stopped_device("tracker")).answers();
-    let (anna, ben) = (device(&net, "anna").share("docs"), device(&net, "ben"));
-    anna.write("file", "file");
-    let (dead, living) = ("udp://10.77.0.99:6969".to_owned(), format!("udp://{TRACKER}"));
-    set_tracker(anna.device(), &format!("{dead} {living}"));
-    set_tracker(&ben, &format!("{dead} {living}"));
-    let ben = ben.join(anna.writer_key());
-    in_sync(&[&anna, &ben]);
-    let row = |url: &str| {
-        let rows = ben.row()["discovery"].as_array().expect("a list").clone();
-        rows.into_iter().find(|row| row["source"] == url).expect("a row of its own")
-    };
-    assert!(row(&dead)["error"].is_string(), "{}", ben.row());
+    let living = format!("udp://{TRACKER}");
+    let (_anna, ben) = met_through(&net, &format!("{DEAD} {living}"));
+    let row = |url: &str| row_of(&ben, url);
+    assert!(row(DEAD)["error"].is_string(), "{}", ben.row());
     assert!(row(&living)["last_announce"].is_u64() && row(&living)["stands_by"] == false, "{}", ben.row());
 
-    set_tracker(ben.device(), &format!("{living} {dead}"));
+    set_tracker(ben.device(), &format!("{living} {DEAD}"));
     eventually("the other way round nobody asks the dead one", || {
-        (row(&living)["last_announce"].is_u64() && row(&dead)["stands_by"] == true).then_some(())
+        (row(&living)["last_announce"].is_u64() && row(DEAD)["stands_by"] == true).then_some(())
     });
-    assert!(row(&dead)["error"].is_null(), "{}", ben.row());
+    assert!(row(DEAD)["error"].is_null(), "{}", ben.row());
     let shown = ben.device().cli(&["status", ben.id()]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("stands by"), "{shown:?}");
 }

@@ -1,66 +1,23 @@
 //! Devices that know a key and one node of the DHT, and nothing else. The DHT is libtorrent's.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 
-use harness::{Device, Internet, Net, Place, eventually, in_sync, skipped};
+use harness::{Device, Internet, Libtorrent, Net, Place, eventually, in_sync, skipped};
 
 use crate::net;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/libtorrent_dht.py");
-const NODES: u8 = 20;
-
-/// Twenty nodes on one host, each in a network of its own: libtorrent takes one of a neighbourhood. Their
-/// addresses are private, for which it asks for no particular node ids.
-struct Nodes {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Nodes {
-    fn start(host: &Place) -> Self {
-        let addresses = || (1..=NODES).map(|n| format!("10.1{n:02}.0.1"));
-        addresses().for_each(|address| ip(host, &["addr", "add", &format!("{address}/8"), "dev", "e0"]));
-        let mut python = host.command("python3");
-        python.arg(SCRIPT).args(addresses()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = python.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut nodes = Self { child, input, output };
-        assert_eq!(nodes.hears(), "ready");
-        nodes
-    }
-
-    fn hears(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// What libtorrent finds under that discovery id.
-    fn peers(&mut self, discovery: &str) -> String {
-        writeln!(self.input, "get_peers {discovery}").unwrap();
-        self.hears()
-    }
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ip(host: &Place, arguments: &[&str]) {
-    assert!(host.command("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
+fn add_address(host: &Place, address: &str) {
+    let added = host.command("ip").args(["addr", "add", address, "dev", "e0"]).status();
+    assert!(added.unwrap().success(), "{address}");
 }
 
 /// A device whose only way is the DHT, at an address that its nodes can see.
 fn device(net: &Net, name: &str, host: &Place, address: &str) -> Rc<Device> {
-    ip(host, &["addr", "add", &format!("{address}/8"), "dev", "e0"]);
+    add_address(host, &format!("{address}/8"));
     let device = net.device_at(name, host);
-    let discovery = "lan = false\nport_mapping = false\ndht = true\ndht_bootstrap = [\"10.101.0.1:6881\"]\n";
+    let entrance = Libtorrent::ENTRANCE;
+    let discovery =
+        format!("lan = false\nport_mapping = false\ndht = true\ndht_bootstrap = [\"{entrance}\"]\n");
     let settings = format!("name = \"{name}\"\n\n[discovery]\n{discovery}");
     std::fs::write(device.home().join("config.toml"), settings).unwrap();
     device.start();
@@ -71,16 +28,15 @@ fn device(net: &Net, name: &str, host: &Place, address: &str) -> Rc<Device> {
 /// have met find each other without it.
 #[test]
 fn two_devices_that_know_only_the_key_meet_through_the_dht() {
-    let has_libtorrent = Command::new("python3").args(["-c", "import libtorrent"]).output();
-    if !has_libtorrent.is_ok_and(|output| output.status.success()) {
-        return skipped("it needs libtorrent for Python: pip install libtorrent");
+    if !Libtorrent::is_installed() {
+        return;
     }
     let Some(internet) = Internet::new() else {
         return skipped("it needs network namespaces and nft, that is, root");
     };
     let net = net().online();
     let (others, anna_host, ben_host) = (internet.host(), internet.host(), internet.host());
-    let mut nodes = Nodes::start(&others);
+    let mut nodes = Libtorrent::start(others.command("python3"), |address| add_address(&others, address));
 
     let anna = device(&net, "anna", &anna_host, "10.77.0.2").share("docs");
     anna.write("file", "file");

@@ -64,11 +64,7 @@ impl LiveConfig {
         key.setting.check(&value).map_err(wrong)?;
         let _one_at_a_time = self.writing.lock();
         let before = read(&self.path)?.unwrap_or_else(file::default_text);
-        let after = file::with_value(&before, key, &value)?;
-        let config = Config::parse(&after, self.surroundings.clone())?;
-        write_atomic(&self.path, after.as_bytes())?;
-        self.current.send_replace(Arc::new(config));
-        Ok(())
+        self.replace(&file::with_value(&before, key, &value)?)
     }
 
     /// Takes what the file says of one folder out of it.
@@ -78,9 +74,13 @@ impl LiveConfig {
     pub fn forget_folder(&self, id: &str) -> Result<(), ConfigError> {
         let _one_at_a_time = self.writing.lock();
         let before = read(&self.path)?.unwrap_or_default();
-        let Some(after) = file::without_folder(&before, id)? else { return Ok(()) };
-        let config = Config::parse(&after, self.surroundings.clone())?;
-        write_atomic(&self.path, after.as_bytes())?;
+        file::without_folder(&before, id)?.map_or(Ok(()), |after| self.replace(&after))
+    }
+
+    /// Puts a text that is right in the file's place, and obeys it.
+    fn replace(&self, text: &str) -> Result<(), ConfigError> {
+        let config = Config::parse(text, self.surroundings.clone())?;
+        write_atomic(&self.path, text.as_bytes())?;
         self.current.send_replace(Arc::new(config));
         Ok(())
     }

@@ -79,52 +79,73 @@ fn codes(facts: &Facts) -> Vec<String> {
 
 const TRACKER: &str = "udp://tracker.example:6969";
 
-/// Every case with what is wrong in it.
-fn cases() -> Vec<(&'static str, Facts, &'static [&'static str])> {
-    let lan = || way("lan", "eth0", None);
-    let tracker = |error| way("tracker", TRACKER, error);
-    let with = |change: &dyn Fn(&mut Facts)| {
-        let mut facts = facts(vec![folder(1, &[lan()])]);
-        change(&mut facts);
-        facts
-    };
-    let of = |ways: &[WayRow], change: &dyn Fn(&mut FolderFacts)| {
-        let mut folder = folder(0, ways);
-        change(&mut folder);
-        facts(vec![folder])
-    };
-    let refused = Some("the tracker refused this folder: Requested download is not authorized");
+/// What is wrong, and under which codes it is found.
+type Case = (&'static str, Facts, &'static [&'static str]);
+
+fn lan() -> WayRow {
+    way("lan", "eth0", None)
+}
+
+fn tracker(error: Option<&str>) -> WayRow {
+    way("tracker", TRACKER, error)
+}
+
+/// A folder where all is well, but for this.
+fn with(change: impl Fn(&mut Facts)) -> Facts {
+    let mut facts = facts(vec![folder(1, &[lan()])]);
+    change(&mut facts);
+    facts
+}
+
+/// A folder without peers that has these ways, and this about it.
+fn of(ways: &[WayRow], change: impl Fn(&mut FolderFacts)) -> Facts {
+    let mut folder = folder(0, ways);
+    change(&mut folder);
+    facts(vec![folder])
+}
+
+fn cases() -> impl Iterator<Item = Case> {
+    of_machine().into_iter().chain(of_ways()).chain(of_reach())
+}
+
+fn of_machine() -> Vec<Case> {
     vec![
-        ("all is well", with(&|_| {}), &[]),
-        ("no network", with(&|facts| facts.has_network = false), &["NO_NETWORK"]),
+        ("all is well", with(|_| {}), &[]),
+        ("no network", with(|facts| facts.has_network = false), &["NO_NETWORK"]),
         (
             "no network and so nobody",
-            Facts { has_network: false, ..of(&[lan(), tracker(Some("no route to it"))], &|_| {}) },
+            Facts { has_network: false, ..of(&[lan(), tracker(Some("no route to it"))], |_| {}) },
             &["NO_NETWORK"],
         ),
-        ("offline mode", with(&|facts| facts.is_offline = true), &["OFFLINE"]),
-        ("a clock that was never set", with(&|facts| facts.clock = 86_400), &["CLOCK"]),
-        ("small buffers", with(&|facts| facts.buffer = Some((208 << 10, 8 << 20))), &["SMALL_BUFFERS"]),
+        ("offline mode", with(|facts| facts.is_offline = true), &["OFFLINE"]),
+        ("a clock that was never set", with(|facts| facts.clock = 86_400), &["CLOCK"]),
+        ("small buffers", with(|facts| facts.buffer = Some((208 << 10, 8 << 20))), &["SMALL_BUFFERS"]),
         (
             "loopback alone",
-            with(&|facts| facts.listen = vec!["127.0.0.1:4455".parse().unwrap()]),
+            with(|facts| facts.listen = vec!["127.0.0.1:4455".parse().unwrap()]),
             &["LOOPBACK_ONLY"],
         ),
-        ("no way", of(&[off("lan"), off("tracker"), off("dht")], &|_| {}), &["NO_WAY"]),
-        ("a mistyped key", of(&[lan(), tracker(None)], &|_| {}), &["NOBODY_THERE"]),
+        ("no way", of(&[off("lan"), off("tracker"), off("dht")], |_| {}), &["NO_WAY"]),
+    ]
+}
+
+fn of_ways() -> Vec<Case> {
+    let refused = Some("the tracker refused this folder: Requested download is not authorized");
+    vec![
+        ("a mistyped key", of(&[lan(), tracker(None)], |_| {}), &["NOBODY_THERE"]),
         (
             "nobody has joined",
-            of(&[lan(), tracker(None)], &|folder| folder.is_created = true),
+            of(&[lan(), tracker(None)], |folder| folder.is_created = true),
             &["NOBODY_THERE"],
         ),
         (
             "only just begun",
-            of(&[lan(), tracker(None)], &|folder| folder.looking_for = Duration::from_secs(3)),
+            of(&[lan(), tracker(None)], |folder| folder.looking_for = Duration::from_secs(3)),
             &["LOOKING"],
         ),
-        ("beacons alone", of(&[lan(), off("tracker")], &|_| {}), &["NOBODY_THERE", "ONLY_LAN"]),
-        ("a white list", of(&[tracker(refused)], &|_| {}), &["TRACKER_REFUSES"]),
-        ("a dead tracker", of(&[tracker(Some("it does not answer"))], &|_| {}), &["TRACKER_FAILS"]),
+        ("beacons alone", of(&[lan(), off("tracker")], |_| {}), &["NOBODY_THERE", "ONLY_LAN"]),
+        ("a white list", of(&[tracker(refused)], |_| {}), &["TRACKER_REFUSES"]),
+        ("a dead tracker", of(&[tracker(Some("it does not answer"))], |_| {}), &["TRACKER_FAILS"]),
         (
             "a dead tracker and peers nevertheless",
             facts(vec![folder(2, &[lan(), tracker(Some("it does not answer"))])]),
@@ -132,7 +153,7 @@ fn cases() -> Vec<(&'static str, Facts, &'static [&'static str])> {
         ),
         (
             "the other side cannot be reached",
-            of(&[tracker(None)], &|folder| {
+            of(&[tracker(None)], |folder| {
                 folder.known = vec![
                     known("203.0.113.7:4455", FoundBy::Tracker, 3),
                     known("192.168.1.9:4455", FoundBy::Tracker, 2),
@@ -142,33 +163,38 @@ fn cases() -> Vec<(&'static str, Facts, &'static [&'static str])> {
         ),
         (
             "a pinned peer that is away",
-            of(&[off("lan")], &|folder| folder.known = vec![known("ben.example:4455", FoundBy::Pinned, 9)]),
+            of(&[off("lan")], |folder| folder.known = vec![known("ben.example:4455", FoundBy::Pinned, 9)]),
             &["NOBODY_ANSWERS"],
         ),
         (
             "a dial under way",
-            of(&[tracker(None)], &|folder| {
+            of(&[tracker(None)], |folder| {
                 folder.known = vec![known("203.0.113.7:4455", FoundBy::Tracker, 0)];
             }),
             &["DIALLING"],
         ),
-        ("beacons fail", of(&[way("lan", "eth0", Some("no route"))], &|_| {}), &["ONLY_LAN", "LAN_FAILS"]),
-        ("the DHT fails", of(&[way("dht", "", Some("no node answers"))], &|_| {}), &["DHT_FAILS"]),
+        ("beacons fail", of(&[way("lan", "eth0", Some("no route"))], |_| {}), &["ONLY_LAN", "LAN_FAILS"]),
+        ("the DHT fails", of(&[way("dht", "", Some("no node answers"))], |_| {}), &["DHT_FAILS"]),
+    ]
+}
+
+fn of_reach() -> Vec<Case> {
+    vec![
         (
             "a copied home",
-            with(&|facts| {
+            with(|facts| {
                 let row = &mut facts.folders[0].row;
                 (row.state, row.reason) = (FolderState::Held, Some("DUP_DEVICE_ID".into()));
                 row.message = Some("another daemon runs with a copy of this device's home".into());
             }),
             &["DUP_DEVICE_ID"],
         ),
-        ("an open device", with(&|facts| facts.reach = reach("open")), &[]),
-        ("a router", with(&|facts| facts.reach = reach("nat")), &["NAT"]),
-        ("a difficult router", with(&|facts| facts.reach = reach("symmetric")), &["SYMMETRIC_NAT"]),
+        ("an open device", with(|facts| facts.reach = reach("open")), &[]),
+        ("a router", with(|facts| facts.reach = reach("nat")), &["NAT"]),
+        ("a difficult router", with(|facts| facts.reach = reach("symmetric")), &["SYMMETRIC_NAT"]),
         (
             "a router that does not map",
-            with(&|facts| {
+            with(|facts| {
                 let mapping_error = Some("gateway 192.168.1.1: no answer".to_owned());
                 facts.reach = Reach { port_mapping: true, mapping_error, ..reach("nat") };
             }),
@@ -176,13 +202,13 @@ fn cases() -> Vec<(&'static str, Facts, &'static [&'static str])> {
         ),
         (
             "a router that maps",
-            with(&|facts| {
+            with(|facts| {
                 let (mapped, by) = (Some("203.0.113.7:4455".to_owned()), Some("UPnP".to_owned()));
                 facts.reach = Reach { mapped, mapped_by: by, ..reach("nat") };
             }),
             &[],
         ),
-        ("paused", with(&|facts| facts.folders[0].row.state = FolderState::Paused), &["PAUSED"]),
+        ("paused", with(|facts| facts.folders[0].row.state = FolderState::Paused), &["PAUSED"]),
     ]
 }
 

@@ -71,20 +71,20 @@ struct Wanted {
 struct Content {
     size: u64,
     missing: BTreeMap<u64, Missing>,
-    dirty: Dirty,
+    unwritten: Unwritten,
     /// The mode that its file is made with when its only chunk arrives; until then there is none.
     made_with: Option<u16>,
 }
 
 /// What was written of a content and is not yet on its way to the disk.
 #[derive(Default)]
-struct Dirty {
+struct Unwritten {
     bytes: u64,
     /// Where it lies: from, to.
     range: Option<(u64, u64)>,
 }
 
-impl Dirty {
+impl Unwritten {
     /// These bytes as well; where it all lies once it is enough.
     fn add(&mut self, offset: u64, len: u64) -> Option<(u64, u64)> {
         let (from, to) = self.range.unwrap_or((offset, offset));
@@ -255,7 +255,7 @@ impl Stage {
             self.files.lock().forget(&chunk.content);
             return;
         }
-        let Some((from, to)) = content.dirty.add(offset, u64::from(chunk.len)) else { return };
+        let Some((from, to)) = content.unwritten.add(offset, u64::from(chunk.len)) else { return };
         drop(wanted);
         if let Ok(file) = self.file(&chunk.content) {
             file.lock().write_back(from, to - from);

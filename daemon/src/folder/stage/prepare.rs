@@ -12,7 +12,7 @@ use protocol::engine::Prepare;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId, RelPath, StoreError};
 
-use super::{Content, Dirty, Missing, Stage, cannot_write, staged_name};
+use super::{Content, Missing, Stage, Unwritten, cannot_write, staged_name};
 use crate::disk::{Disk, DiskStat, Kind, Place, ReadFile, StagedName, WriteFile};
 
 /// Fewer chunks than this are copied before another thread has started.
@@ -91,7 +91,7 @@ impl Stage {
         let answer = refs(&wish.content, &missing);
         let mut wanted = self.wanted.lock();
         wanted.missing_bytes += missing.values().map(|missing| u64::from(missing.len)).sum::<u64>();
-        let content = Content { size: wish.size, missing, dirty: Dirty::default(), made_with };
+        let content = Content { size: wish.size, missing, unwritten: Unwritten::default(), made_with };
         wanted.contents.insert(wish.content, content);
         answer
     }
@@ -202,7 +202,7 @@ fn copy_chunks(
         let Ok(source) = disk.open(from) else { return Ok(()) };
         let target = disk.stage(to)?;
         let mut buffer = vec![0; MAX_CHUNK_BYTES];
-        let mut dirty = Dirty::default();
+        let mut unwritten = Unwritten::default();
         while let Some(Copy { chunk, to }) = copies.get(next.fetch_add(1, Ordering::Relaxed)) {
             let bytes = &mut buffer[..chunk.len as usize];
             if read_exactly(&*source, bytes, chunk.offset).is_err() || !chunk.id.verify(key, bytes) {
@@ -211,7 +211,7 @@ fn copy_chunks(
             for missing in to.iter().filter(|missing| missing.len == chunk.len) {
                 target.write_at(bytes, missing.offset)?;
                 done.lock().insert(missing.offset);
-                if let Some((from, to)) = dirty.add(missing.offset, u64::from(missing.len)) {
+                if let Some((from, to)) = unwritten.add(missing.offset, u64::from(missing.len)) {
                     target.write_back(from, to - from);
                 }
             }

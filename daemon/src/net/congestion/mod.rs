@@ -2,10 +2,9 @@
 //!
 //! On a short path Cubic is fast and takes part of what there is; on a long one each packet that a
 //! radio or a router drops costs it most of its rate: a tenth remains of 100 Mbit/s over 50 ms with
-//! 0.1 % lost. Which path it is shows with
-//! the first round trip, so no earlier connection is needed, and both ends choose for themselves:
-//! [`ByDistance`] begins with Cubic and changes over within the handshake. quinn makes a controller
-//! anew for each path, so a device that moves is judged anew.
+//! 0.1 % lost. Which path it is shows with the first round trip, so no earlier connection is needed,
+//! and both ends choose for themselves: [`ByDistance`] begins with Cubic and changes over within the
+//! handshake. quinn makes a controller anew for each path, so a device that moves is judged anew.
 
 mod delivered;
 

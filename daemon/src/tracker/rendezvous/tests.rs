@@ -261,11 +261,9 @@ async fn relays_are_bounded_for_an_address_and_take_ports_of_the_range() {
     assert_eq!(carl.told().await, Tell::Refused { number: 5, why: Refusal::NoRelay });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_relay_keeps_its_rate() {
-    let limits = RelayLimits { bytes_per_second: 100_000, ..RelayLimits::default() };
-    let server = start(Some(limits));
-    let (mut anna, mut ben) = two(&server).await;
+/// How long 60,000 bytes take through a relay that two devices have just asked for.
+async fn sixty_packets_take(server: &Rendezvous) -> Duration {
+    let (mut anna, mut ben) = two(server).await;
     let (port, tokens) = anna.relay(&mut ben).await;
     let relay = SocketAddr::from(([127, 0, 0, 1], port));
     let (a, b) = (socket(), socket());
@@ -274,13 +272,20 @@ async fn a_relay_keeps_its_rate() {
     assert_eq!(anna.told().await, Tell::RelayReady { port });
     let start = std::time::Instant::now();
     let mut passed = 0;
-    // The burst is 19,000 bytes; the rest takes its time.
     for _ in 0..60 {
         a.send_to(&[0xc0; 1000], relay).unwrap();
         passed += received(&b).len();
     }
     assert_eq!(passed, 60_000);
-    assert!(start.elapsed() > Duration::from_millis(350), "{:?}", start.elapsed());
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_keeps_its_rate() {
+    let server = start(Some(RelayLimits { bytes_per_second: 100_000, ..RelayLimits::default() }));
+    let took = sixty_packets_take(&server).await;
+    // The burst is 19,000 bytes; the rest takes its time.
+    assert!(took > Duration::from_millis(350), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,23 +294,9 @@ async fn all_relays_keep_a_rate_together() {
     let server = start(Some(limits.clone()));
     // What another relay, on whatever address of the tracker, has just passed on.
     assert!(limits.total.spend(50_000).is_some());
-    let (mut anna, mut ben) = two(&server).await;
-    let (port, tokens) = anna.relay(&mut ben).await;
-    let relay = SocketAddr::from(([127, 0, 0, 1], port));
-    let (a, b) = (socket(), socket());
-    a.send_to(&tokens[0], relay).unwrap();
-    b.send_to(&tokens[1], relay).unwrap();
-    assert_eq!(anna.told().await, Tell::RelayReady { port });
-    let start = std::time::Instant::now();
-    let passed: usize = (0..60)
-        .map(|_| {
-            a.send_to(&[0xc0; 1000], relay).unwrap();
-            received(&b).len()
-        })
-        .sum();
-    assert_eq!(passed, 60_000);
+    let took = sixty_packets_take(&server).await;
     // All but what may pass at once, and what of it is due to pass while this one begins.
-    assert!(start.elapsed() > Duration::from_millis(450), "{:?}", start.elapsed());
+    assert!(took > Duration::from_millis(450), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,7 +304,8 @@ async fn who_talks_nonsense_is_shut_out_and_the_others_stay() {
     let server = start(None);
     let (mut anna, mut ben) = two(&server).await;
     anna.send.write_all(&[0xff; 100]).await.unwrap();
-    assert!(matches!(anna.receive.read_to_end(100).await, Err(_) | Ok(_)));
+    // How it ends is the server's to choose.
+    let _ = anna.receive.read_to_end(100).await;
     registered(&server, 1).await;
     ben.ask(Ask::Introduce { number: 1, discovery: DOCS, address: anna.address }).await;
     assert_eq!(ben.told().await, Tell::Refused { number: 1, why: Refusal::NotThere });

@@ -18,6 +18,7 @@ impl<S: FolderStore> Engine<S> {
     /// All that can be had is here. Whether anything is to be done.
     pub(super) fn start_apply(&mut self) -> Result<bool, EngineError> {
         let Some(window) = &mut self.step.window else { return Ok(true) };
+        let last = window.edits.last().map(|(key, _)| key.path.clone());
         let mut changes = Changes { durable: true, ..Changes::default() };
         let mut failed = Vec::new();
         let mut lacking = BTreeSet::new();
@@ -62,10 +63,8 @@ impl<S: FolderStore> Engine<S> {
         }
         self.busy = Busy::Applying;
         self.effects.push_back(Effect::Apply(ops));
-        if let Some(window) = self.step.window.take() {
-            let wanted = self.want_ahead(&window);
-            self.step.window = Some(window);
-            wanted?;
+        if let Some(last) = last.filter(|_| !self.step.has_removals) {
+            self.want_ahead(&last)?;
         }
         Ok(true)
     }

@@ -215,15 +215,14 @@ impl<S: FolderStore> Engine<S> {
         self.want_all(wishes, false)
     }
 
-    /// While a window is carried out, the network brings what the next one will want. Not where
-    /// something is removed: it may be a rename, which brings its own content.
-    pub(super) fn want_ahead(&mut self, window: &Window) -> Result<(), EngineError> {
-        let Some((last, _)) = window.edits.last().filter(|_| !self.step.has_removals) else { return Ok(()) };
+    /// While a window is carried out that ends at a path, the network brings what the next one will
+    /// want. Not for steps that remove something: it may be a rename, which brings its own content.
+    pub(super) fn want_ahead(&mut self, last: &RelPath) -> Result<(), EngineError> {
         let (mut wishes, mut bytes) = (Vec::new(), 0);
         for group in self.groups_of_differences() {
             let (path, edits, removed) = group?;
             let Some(entry) = edits.iter().find_map(|(_, entry)| entry.as_ref()) else { continue };
-            if path <= last.path || self.rules.is_ignored(&path, entry.content.is_directory()) {
+            if path <= *last || self.rules.is_ignored(&path, entry.content.is_directory()) {
                 continue;
             }
             let before = removed.as_ref().map(|entry| &entry.content);
