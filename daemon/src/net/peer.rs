@@ -13,11 +13,12 @@ use protocol::message::{
     CHUNK_HEADER_BYTES, ChunkHeader, ChunkWanted, MAX_REQUEST_NODES, Message, MessageError, NodeReply,
     Request,
 };
-use quinn::RecvStream;
+use quinn::{ReadError, RecvStream, VarInt};
 use tokio::time::timeout;
 
 use super::dial::FoundBy;
 use super::link::{Command, Link, Reason};
+use super::serve::BUSY;
 
 /// A peer that sends nothing for this long while it owes an answer is not waited for.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -50,6 +51,9 @@ pub enum FetchError {
     /// The link has ended, or the peer has cut the answer.
     #[error("the peer is gone")]
     Gone,
+    /// The peer serves so many others that it has no place for this question now.
+    #[error("the peer has no place for this question now")]
+    Busy,
     /// Nothing has come for too long.
     #[error("the peer does not answer")]
     Stalled,
@@ -235,11 +239,19 @@ impl std::fmt::Debug for Peer {
     }
 }
 
+/// Why an answer has ended early.
+fn cut(error: ReadError) -> FetchError {
+    match error {
+        ReadError::Reset(code) if code == VarInt::from_u32(BUSY) => FetchError::Busy,
+        _ => FetchError::Gone,
+    }
+}
+
 /// Fills the buffer, as long as something keeps coming.
 async fn read_exact(answer: &mut RecvStream, mut buffer: &mut [u8]) -> Result<(), FetchError> {
     while !buffer.is_empty() {
         let read = timeout(STALLED_AFTER, answer.read(buffer)).await.map_err(|_| FetchError::Stalled)?;
-        let read = read.map_err(|_| FetchError::Gone)?.ok_or(FetchError::Gone)?;
+        let read = read.map_err(cut)?.ok_or(FetchError::Gone)?;
         buffer = &mut buffer[read..];
     }
     Ok(())

@@ -156,6 +156,7 @@ impl Device {
         };
         let identity = Identity {
             folder: self.secret.folder_id(),
+            device: self.id(),
             capability: self.secret.capability(),
             signer: self.secret.signer(),
             verifier: (self.role != Role::NewReader).then(|| verifier(&self.secret)),

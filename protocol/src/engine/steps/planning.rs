@@ -10,6 +10,7 @@ use crate::path::RelPath;
 use crate::plan::{self, View};
 use crate::record::{Record, Shown};
 use crate::render::{self, Entries, Renderer};
+use crate::scheduler::LARGE_BYTES;
 
 use super::window::Window;
 
@@ -25,6 +26,8 @@ struct Differences {
     bytes: u64,
     removals: Edits,
     more: bool,
+    /// Up to which path this is all that differs, removals left aside.
+    up_to: Option<RelPath>,
 }
 
 impl<S: FolderStore> Engine<S> {
@@ -54,6 +57,7 @@ impl<S: FolderStore> Engine<S> {
             }
             if found.edits.len() >= self.settings.window || found.bytes >= WINDOW_BYTES {
                 found.more = true;
+                found.up_to = found.edits.last().map(|(key, _)| key.path.clone());
                 break;
             }
         }
@@ -120,6 +124,7 @@ impl<S: FolderStore> Engine<S> {
             revisited: std::mem::take(&mut self.revisit),
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
+            up_to: found.up_to,
         };
         window.add(plan.passes, &awaited);
         window.settle(looked_at);
@@ -207,6 +212,7 @@ impl<S: FolderStore> Engine<S> {
 
     pub(super) fn want_contents(&mut self, window: &Window) -> Result<(), EngineError> {
         let mut short = Vec::new();
+        let mut bytes = 0;
         for op in &window.ops {
             let (Source::Staged(content), Some(Content::File { size, .. })) =
                 (&op.source, op.after.as_ref().map(|after| &after.content))
@@ -222,10 +228,14 @@ impl<S: FolderStore> Engine<S> {
             });
             let same = self.store.with_content(content, MOVE_CANDIDATES)?;
             let wish = Prepare { content: *content, size: *size, same, earlier };
+            bytes += size;
             if *size <= MIN_CHUNK_BYTES as u64 {
                 short.push(wish.clone());
             }
-            self.staging.want(wish);
+            self.staging.want(&op.path, wish);
+        }
+        if bytes > LARGE_BYTES {
+            self.news.begin();
         }
         self.send_prepare(short);
         self.prepare()
