@@ -33,6 +33,8 @@ const CHUNK_BYTES: u64 = 256 << 10;
 const AHEAD: Duration = Duration::from_secs(2);
 /// … but so much in any case.
 const MIN_AHEAD_BYTES: u64 = 2 << 20;
+/// Small contents that are left out at a place that others may come to next.
+const MOST_SKIPPED: u64 = 256;
 /// The total rate is taken over this long.
 const SAMPLE: Duration = Duration::from_millis(500);
 
@@ -102,25 +104,40 @@ impl Scheduler {
         if self.ready.is_empty() {
             return self.poll_twice(now);
         }
-        if self.is_swarm() && self.pace.is_far_ahead() {
-            return None;
-        }
-        loop {
-            // Whoever would be done first is asked first; in a swarm the seeds last.
-            let able = self.askable.iter().filter_map(|key| Some((*key, self.peers.get(key)?)));
-            let able = able.filter(|(_, peer)| peer.rest_until <= now && peer.budget_bytes() > 0);
-            let is_last = self.is_swarm();
-            let next = able.min_by_key(|(key, peer)| {
-                (is_last && peer.availability == Availability::Everything, peer.backlog(), *key)
-            });
-            let (key, budget) = next.map(|(key, peer)| (key, peer.budget_bytes()))?;
-            self.work += self.askable.len() as u64;
+        for (key, budget) in self.able(now) {
             let refs = self.pick(now, key, budget.min(self.limits.request_bytes));
             if !refs.is_empty() {
                 return Some(self.assign(now, key, refs));
             }
-            self.askable.remove(&key);
+            if !self.is_swarm() || !self.pace.is_far_ahead() {
+                self.askable.remove(&key);
+            }
         }
+        None
+    }
+
+    /// Who may have something for us, and how much to ask for: whoever would be done first is asked
+    /// first, in a swarm the seeds before, for what nobody else has. Among equals each downloader
+    /// begins elsewhere.
+    fn able(&mut self, now: Duration) -> Vec<(PeerKey, u64)> {
+        self.work += self.askable.len() as u64;
+        let peers = &self.peers;
+        // Who is busy or rests comes back by itself.
+        self.askable.retain(|key| {
+            peers.get(key).is_some_and(|peer| peer.rest_until <= now && peer.budget_bytes() > 0)
+        });
+        let able = self.askable.iter().filter_map(|key| Some((*key, self.peers.get(key)?)));
+        let salt = u64::from(self.share.index) << 32;
+        let mut able: Vec<_> = able
+            .map(|(key, peer)| (!self.seeds.contains(&key), peer.backlog(), mix(key.0 ^ salt), key))
+            .collect();
+        if self.is_swarm() {
+            able.sort_unstable();
+        } else {
+            able.sort_unstable_by_key(|(_, backlog, _, key)| (*backlog, *key));
+        }
+        let budget = |key| self.peers.get(key).map_or(0, super::Peer::budget_bytes);
+        able.iter().map(|(_, _, _, key)| (*key, budget(key))).collect()
     }
 
     /// Whether others download too, and enough for it to matter that each takes another part.
@@ -160,6 +177,8 @@ impl Scheduler {
                 self.pick_for_swarm(now, peer, &mut picked);
             }
             Some((false, Availability::Everything)) => self.pick_ready(peer, &mut picked),
+            // What is chosen too early is seldom the best choice when its turn comes.
+            Some(_) if self.is_swarm() && self.pace.is_far_ahead() => {}
             Some((false, Availability::Perhaps)) => {
                 self.pick_held(peer, &mut picked);
                 if picked.refs.is_empty() {
@@ -194,8 +213,8 @@ impl Scheduler {
         if !is_out_of_patience {
             self.pace.held = None;
         }
-        if picked.refs.is_empty() {
-            self.pick_ready(peer, picked);
+        if picked.refs.is_empty() && !self.pace.is_far_ahead() {
+            self.pick_common(peer, picked);
         }
     }
 
@@ -245,7 +264,10 @@ impl Scheduler {
         let mut from = [0; 32];
         from[..8].copy_from_slice(&turn.to_be_bytes());
         let from = ContentId(from);
-        for content in self.scarce_small.range(from..).chain(self.scarce_small.range(..from)) {
+        // What comes next after a random place is what its owner comes to next: some are left out.
+        let skip = (turn % (self.scarce_small.len() as u64 / 2).clamp(1, MOST_SKIPPED)) as usize;
+        let small = self.scarce_small.range(from..).chain(self.scarce_small.range(..from));
+        for content in small.skip(skip) {
             self.work += 1;
             if let Some(want) = self.wants.get(content)
                 && self.suits(want, 0, peer)
@@ -256,12 +278,36 @@ impl Scheduler {
         }
         for place in &self.scarce_large {
             let Some(want) = self.wants.get(&place.2) else { continue };
-            let start = (turn % want.chunks.len().max(1) as u64) as usize;
+            let nth = (turn % want.standing.scarce.max(1) as u64) as usize;
+            let start = want.scarce.iter().nth(nth).unwrap_or_default();
             for at in turned(&want.scarce, &want.scarce, start) {
                 self.work += 1;
                 if self.suits(want, at, peer) && !picked.add(want.wanted(at)) {
                     return;
                 }
+            }
+        }
+    }
+
+    /// What others have, but do not get round to sending: from somewhere, the rarest first, so that
+    /// those who do this at the same time seldom do the same, and can exchange it.
+    fn pick_common(&mut self, peer: PeerKey, picked: &mut Picked) {
+        let turn = self.turn();
+        let skip = (turn % (self.ready.len() as u64 / 2).clamp(1, MOST_SKIPPED)) as usize;
+        for (_, _, _, content) in self.ready.iter().skip(skip).chain(self.ready.iter().take(skip)) {
+            self.work += 1;
+            let Some(want) = self.wants.get(content) else { continue };
+            if want.gone.contains(&peer) {
+                continue;
+            }
+            let nth = (turn % want.standing.waiting.max(1) as u64) as usize;
+            let start = want.waiting.iter().nth(nth).unwrap_or_default();
+            let mut found: Vec<_> = turned(&want.waiting, &want.waiting, start).take(CHOICE).collect();
+            self.work += found.len() as u64;
+            found.sort_by_key(|at| want.chunks[*at].holders);
+            let mut suited = found.into_iter().filter(|at| self.suits(want, *at, peer));
+            if suited.any(|at| !picked.add(want.wanted(at))) {
+                return;
             }
         }
     }
@@ -382,12 +428,16 @@ impl Scheduler {
 
     /// A number that is another for each downloader and each time.
     fn turn(&self) -> u64 {
-        let seed = u64::from(self.share.index) << 32 ^ self.last_request;
-        let mixed =
-            (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        mix(u64::from(self.share.index) << 32 ^ self.last_request)
     }
+}
+
+/// Numbers that look random (splitmix64).
+fn mix(seed: u64) -> u64 {
+    let seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// Numbers in both sets, ascending from `start` and then those below it.
