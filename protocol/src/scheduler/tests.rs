@@ -291,7 +291,8 @@ fn the_last_chunks_of_a_silent_peer_are_asked_of_another_and_the_loser_is_cancel
         }
     }
     let cancelled: Vec<_> = std::iter::from_fn(|| scheduler.poll_cancel()).collect();
-    let (silent, cancelled): (BTreeSet<_>, BTreeSet<_>) = (silent.into_iter().collect(), cancelled.into_iter().collect());
+    let (silent, cancelled): (BTreeSet<_>, BTreeSet<_>) =
+        (silent.into_iter().collect(), cancelled.into_iter().collect());
     assert!(!silent.is_empty() && cancelled == silent, "{silent:?} {cancelled:?}");
 }
 

@@ -43,14 +43,7 @@ pub struct Member {
 impl Member {
     /// An honest downloader that is there from the beginning.
     pub fn leech(up: u64, down: u64) -> Self {
-        Self {
-            up,
-            down,
-            is_seed: false,
-            joins_at: Duration::ZERO,
-            leaves_at: None,
-            manner: Manner::Honest,
-        }
+        Self { up, down, is_seed: false, joins_at: Duration::ZERO, leaves_at: None, manner: Manner::Honest }
     }
 
     /// Somebody who has everything from the beginning.
@@ -204,7 +197,8 @@ impl Node {
 
     /// When it is to be woken, if that is sooner than it will be.
     pub(super) fn next_wake(&self, now: Duration) -> Option<Duration> {
-        let next = [self.scheduler.poll_timeout(now), self.news.poll_timeout()].into_iter().flatten().min()?;
+        let next =
+            [self.scheduler.poll_timeout(now), self.news.poll_timeout()].into_iter().flatten().min()?;
         let next = next.max(now + Duration::from_millis(1));
         self.wake.is_none_or(|at| next < at).then_some(next)
     }
