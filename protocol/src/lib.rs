@@ -24,6 +24,7 @@ mod overlay;
 pub mod path;
 pub mod plan;
 pub mod record;
+mod remembered;
 pub mod render;
 pub mod rendezvous;
 pub mod scheduler;

@@ -11,6 +11,7 @@ use crate::entry::EntryKey;
 use crate::overlay::{Overlay, paths_of};
 use crate::path::RelPath;
 use crate::record::{Record, Seen, Shown};
+use crate::remembered::Remembered;
 use crate::render::Entries;
 use crate::store::Records;
 use crate::tree::TreeError;
@@ -158,7 +159,10 @@ pub(crate) fn deed(record: Option<&Record>, want: Option<&Shown>) -> Option<Deed
         (None, Some(want)) if want.content.is_directory() => Some(Deed::MakeDirectory),
         (None, Some(_)) => Some(Deed::Create),
         (Some(shown), Some(want)) if shown.content != want.content => Some(Deed::Replace),
-        (Some(shown), Some(want)) if has_metadata(want) && shown.metadata != want.metadata => {
+        // What an implied directory's metadata are nobody has looked at.
+        (Some(shown), Some(want))
+            if has_metadata(want) && (!has_metadata(shown) || shown.metadata != want.metadata) =>
+        {
             Some(Deed::SetMetadata)
         }
         (Some(shown), Some(want)) => (shown.entries != want.entries).then_some(Deed::Record),
@@ -185,6 +189,8 @@ pub fn plan(
     wants: impl IntoIterator<Item = (RelPath, Option<Shown>)>,
     is_last: &dyn Fn(&RelPath) -> bool,
 ) -> Result<Plan, TreeError> {
+    let records = Remembered::new(view.records);
+    let view = &View { records: &records, ..*view };
     let mut open = Vec::new();
     for (path, want) in wants {
         if let Some(deed) = deed(view.records.record(&path)?.as_ref(), want.as_ref()) {
@@ -268,5 +274,26 @@ pub fn recover(target: Option<&Shown>, seen: Option<&Seen>) -> Option<Option<Rec
             Some(Some(crate::commit::noted(seen, target.entries.clone())))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Content, Metadata};
+    use crate::version::{Origin, Version};
+
+    #[test]
+    fn a_directory_that_was_only_implied_gets_the_mode_of_its_first_entry() {
+        let implied =
+            Shown { content: Content::Directory, metadata: Metadata::default(), entries: Vec::new() };
+        let path = RelPath::parse(b"d").expect("a path");
+        let version = Version { seq: 1, origin: Origin([0; 8]) };
+        // The default of what nobody has looked at may by chance be what the entry says.
+        let put = Shown { entries: vec![EntryKey { path, version }], ..implied.clone() };
+        let deed = |shown, want| deed(Some(&applied(shown)), Some(&want));
+        assert_eq!(deed(implied.clone(), put.clone()), Some(Deed::SetMetadata));
+        assert_eq!(deed(put.clone(), implied), Some(Deed::Record));
+        assert_eq!(deed(put.clone(), put), None);
     }
 }

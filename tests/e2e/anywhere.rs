@@ -5,9 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::SystemTime;
 
-use harness::wait::eventually_within;
 use harness::{Device, Folder, Internet, Nat, Net, eventually, in_sync, skipped};
 use serde_json::Value;
 
@@ -88,6 +87,10 @@ fn tracker_row(folder: &Folder) -> Value {
     let row = folder.row();
     let rows = row["discovery"].as_array().expect("a list").clone();
     rows.into_iter().find(|row| row["way"] == "tracker").expect("a tracker")
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// The finding with that code, as soon as there is one.
@@ -199,11 +202,43 @@ fn a_dead_tracker_does_not_hold_up_the_living_one() {
     assert!(living["last_announce"].is_u64() && living["error"].is_null(), "{living}");
 }
 
+/// Of two alternatives the first is dead: the second is asked. When the first is there it is the one, and
+/// the second stands by.
+#[test]
+fn an_alternative_is_asked_while_the_one_before_it_is_dead() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let _tracker = Tracker::ours(&net.stopped_device("tracker")).answers();
+    let (anna, ben) = (device(&net, "anna").share("docs"), device(&net, "ben"));
+    anna.write("file", "file");
+    let (dead, living) = ("udp://10.77.0.99:6969".to_owned(), format!("udp://{TRACKER}"));
+    set_tracker(anna.device(), &format!("{dead} {living}"));
+    set_tracker(&ben, &format!("{dead} {living}"));
+    let ben = ben.join(anna.writer_key());
+    in_sync(&[&anna, &ben]);
+    let row = |url: &str| {
+        let rows = ben.row()["discovery"].as_array().expect("a list").clone();
+        rows.into_iter().find(|row| row["source"] == url).expect("a row of its own")
+    };
+    assert!(row(&dead)["error"].is_string(), "{}", ben.row());
+    assert!(row(&living)["last_announce"].is_u64() && row(&living)["stands_by"] == false, "{}", ben.row());
+
+    set_tracker(ben.device(), &format!("{living} {dead}"));
+    eventually("the other way round nobody asks the dead one", || {
+        (row(&living)["last_announce"].is_u64() && row(&dead)["stands_by"] == true).then_some(())
+    });
+    assert!(row(&dead)["error"].is_null(), "{}", ben.row());
+    let shown = ben.device().cli(&["status", ben.id()]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("stands by"), "{shown:?}");
+}
+
 /// Three meet through a tracker; then it is gone for good, all are started anew, and they find each other
 /// all the same.
 #[test]
 fn those_who_have_met_need_no_tracker_any_more() {
-    let net = net();
+    let net = net().online();
     if !net.has_wires() {
         return;
     }
@@ -246,10 +281,10 @@ fn a_tracker_of_one_folder_hears_of_no_other() {
     assert_eq!(found(&private, "NO_WAY")["folder"], "private");
 }
 
-/// Started without a network: peers are found within half a minute after there is one, and `doctor` is
-/// right before and after.
+/// Started without a network: when there is one the tracker is asked at once, not at the time appointed
+/// before, and `doctor` is right before and after.
 #[test]
-fn a_network_that_appears_is_used_within_half_a_minute() {
+fn a_network_that_appears_is_used_at_once() {
     let net = net();
     if !net.has_wires() {
         return;
@@ -265,10 +300,14 @@ fn a_network_that_appears_is_used_within_half_a_minute() {
     second.start();
     let ben = second.join(anna.writer_key());
     assert_eq!(found(&ben, "NO_NETWORK")["severity"], "problem");
-    second.connect();
-    eventually_within(Duration::from_secs(30), "a peer is found", || {
-        (ben.number("peers") == 1).then_some(())
+    let appointed = eventually("the next try is some time away", || {
+        let next = tracker_row(&ben)["next"].as_u64()?;
+        (next > seconds_since_1970() + 20).then_some(next)
     });
+    second.connect();
+    eventually("it is asked", || (tracker_row(&ben)["next"] != appointed).then_some(()));
+    assert!(seconds_since_1970() < appointed, "before the appointed time");
+    eventually("a peer is found", || (ben.number("peers") == 1).then_some(()));
     in_sync(&[&anna, &ben]);
     no_problem(&ben);
 }

@@ -131,7 +131,7 @@ fn wait_counts_what_was_written_just_before() {
     let (anna, ben) = net.two_writers();
     for number in 0..12 {
         anna.write(format!("d{number}/file"), number.to_string());
-        anna.device().json(&["wait", anna.id(), "--peers", "1", "--timeout", "40"]);
+        anna.device().json(&["wait", anna.id(), "--peers", "1", "--timeout", "120"]);
         assert_eq!(ben.text(format!("d{number}/file")), number.to_string());
     }
 }
@@ -148,7 +148,7 @@ fn wait_does_not_return_while_the_daemon_sees_nothing() {
         let id = anna.id().to_owned();
         let waiting = scope.spawn(move || {
             let mut command = std::process::Command::new(program);
-            command.arg("--home").arg(home).args(["wait", &id, "--peers", "1", "--timeout", "60"]);
+            command.arg("--home").arg(home).args(["wait", &id, "--peers", "1", "--timeout", "120"]);
             command.output().expect("it ends")
         });
         assert!(!waiting.is_finished());
@@ -171,7 +171,7 @@ fn up_can_be_repeated_and_down_ends_it() {
     let second = device.json(&["up", path]);
     assert_eq!((first["started"].as_bool(), second["started"].as_bool()), (Some(true), Some(false)));
     assert_eq!(first["folder_id"], second["folder_id"]);
-    device.json(&["wait", path, "--timeout", "30"]);
+    device.json(&["wait", path, "--timeout", "120"]);
     device.json(&["down"]);
     assert_eq!(device.failure(&["status"]).exit, 3);
 }

@@ -6,11 +6,11 @@ use crate::net;
 
 const BIG: usize = 24 << 20;
 
-/// Ben fetches a big file over a wire of 80 Mbit/s; `interrupt` is called when a good part is there.
+/// Ben fetches a big file over a wire of 40 Mbit/s; `interrupt` is called when a good part is there.
 /// Returns how many bytes anna has sent for it.
 fn interrupted(net: &Net, interrupt: impl FnOnce(&Folder, &Folder)) -> u64 {
     let (anna, ben) = net.two_writers();
-    anna.device().limit_sending(Some(80));
+    anna.device().limit_sending(Some(40));
     let before = net.sent_bytes();
     anna.write("big", Seed::new(7).bytes(BIG));
     eventually("a third is on the wire", || (net.sent_bytes() - before > BIG as u64 / 3).then_some(()));
@@ -82,7 +82,8 @@ fn a_restart_with_nothing_changed_sends_no_content() {
     ben.device().restart();
     in_sync(&[&anna, &ben]);
     let sent = net.sent_bytes() - before;
-    assert!(sent < 60_000, "{sent} bytes for two restarts");
+    // Greetings are some 10 KB for each link, and there may be several; any content is far more.
+    assert!(sent < 250_000, "{sent} bytes for two restarts");
     assert_eq!(anna.word("head"), head);
 }
 

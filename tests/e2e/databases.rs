@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{Folder, Net, in_sync, in_sync_within};
+use harness::{Folder, Net, in_sync};
 
 use crate::net;
 
@@ -47,9 +47,6 @@ fn with_files(net: &Net) -> (Folder, Folder) {
     (anna, ben)
 }
 
-/// A first head has to come, or its absence has to be believed: longer than the usual patience.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(70);
-
 /// DB-01: the database is gone, with edits in it that nobody has seen. Nothing is deleted or doubled.
 #[test]
 fn a_lost_database_costs_no_file_and_no_conflict() {
@@ -60,7 +57,7 @@ fn a_lost_database_costs_no_file_and_no_conflict() {
     anna.write("new", "made unseen");
     lose_database(&anna);
     anna.device().start();
-    in_sync_within(PATIENCE, &[&anna, &ben]);
+    in_sync(&[&anna, &ben]);
     let files = ben.tree().files();
     assert!((0..10).all(|number| ben.has(format!("f{number}"))) && ben.text("new") == "made unseen");
     let edited =
@@ -85,7 +82,7 @@ fn an_old_database_under_a_current_disk_deletes_nothing() {
     anna.device().stop();
     restore_database(&anna, "backup");
     anna.device().start();
-    in_sync_within(PATIENCE, &[&anna, &ben]);
+    in_sync(&[&anna, &ben]);
     assert_eq!(
         (anna.text("f1"), anna.text("f2"), anna.text("new")),
         ("new 1".into(), "new 2".into(), "new".into())
@@ -126,7 +123,7 @@ fn a_restored_disk_under_a_current_database_holds_and_loses_nothing() {
     assert_eq!((ben.text("f1"), ben.text("new")), ("new 1".into(), "new".into()));
     anna.tell("approve");
     anna.wait_freed();
-    in_sync_within(PATIENCE, &[&anna, &ben]);
+    in_sync(&[&anna, &ben]);
     assert_eq!((anna.text("f1"), anna.text("new")), ("new 1".into(), "new".into()));
 }
 
@@ -139,7 +136,7 @@ fn a_damaged_database_is_put_aside_and_made_anew() {
     lose_database(&anna);
     fs::write(anna.device().home().join("syncd.db"), [0x5a; 8192]).unwrap();
     anna.device().start();
-    in_sync_within(PATIENCE, &[&anna, &ben]);
+    in_sync(&[&anna, &ben]);
     assert_eq!((ben.tree().files().len(), ben.number("conflicts")), (10, 0));
     let home = fs::read_dir(anna.device().home()).unwrap();
     let aside =

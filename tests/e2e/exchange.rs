@@ -39,7 +39,7 @@ fn found_by(one: &Folder, other: &Folder) -> [String; 2] {
 /// was off, they still know where the others were.
 #[test]
 fn a_third_device_learns_of_the_second_from_the_first_and_finds_it_again_without_her() {
-    let net = net();
+    let net = net().online();
     if !net.has_wires() {
         return;
     }
@@ -69,7 +69,7 @@ fn a_third_device_learns_of_the_second_from_the_first_and_finds_it_again_without
 /// What was reached is forgotten with the folder: a new one in its place starts without.
 #[test]
 fn a_folder_that_is_removed_leaves_no_addresses_behind() {
-    let net = net();
+    let net = net().online();
     if !net.has_wires() {
         return;
     }
@@ -90,7 +90,7 @@ fn a_folder_that_is_removed_leaves_no_addresses_behind() {
 /// Dora and Emil are told of each other in the meantime: there was time enough for Ben and Carl.
 #[test]
 fn where_peer_exchange_is_off_nobody_is_told_of_anybody() {
-    let net = net();
+    let net = net().online();
     if !net.has_wires() {
         return;
     }
@@ -113,10 +113,41 @@ fn where_peer_exchange_is_off_nobody_is_told_of_anybody() {
     }
 }
 
+/// What the contract says of `SYNCD_OFFLINE`: where a peer was reached is not dialled, nor what peers say,
+/// unless the settings file names it.
+#[test]
+fn an_offline_daemon_dials_what_is_pinned_and_neither_what_it_remembers_nor_what_peers_say() {
+    let net = net();
+    if !net.has_wires() {
+        return;
+    }
+    let anna = deaf(&net, "anna").share("docs");
+    let (ben, carl) =
+        (acquaintance(&net, "ben", anna.writer_key()), acquaintance(&net, "carl", anna.writer_key()));
+    anna.wait_peers(2);
+    in_sync(&[&anna, &ben]);
+    let ways = ben.row()["discovery"].as_array().unwrap().clone();
+    let exchange = ways.iter().find(|row| row["way"] == "exchange").unwrap();
+    assert_eq!(exchange["enabled"], false);
+    // Anna has reached both, but never dialled them: it is they who come back.
+    anna.device().restart();
+    anna.wait_peers(2);
+    let peers = anna.device().json(&["peers", anna.id()]);
+    assert!(peers.as_array().unwrap().iter().all(|peer| peer["found_by"] == "incoming"), "{peers}");
+    assert_eq!((ben.number("peers"), carl.number("peers")), (1, 1));
+
+    for folder in [&anna, &ben, &carl] {
+        folder.device().json(&["config", "set", "discovery.peer_exchange", "true"]);
+    }
+    for folder in [&ben, &carl] {
+        folder.wait_peers(2);
+    }
+}
+
 /// A pinned name is looked up at each dial: whoever moves tells the name service, and nobody else.
 #[test]
 fn a_pinned_name_is_followed_to_another_address() {
-    let net = net();
+    let net = net().online();
     if !net.has_wires() {
         return;
     }

@@ -128,7 +128,7 @@ fn all_content(folders: &[&Folder]) {
         folders.iter().all(|folder| folder.word("head") == head).then_some(())
     });
     for folder in folders {
-        folder.device().json(&["wait", folder.id(), "--timeout", "60", "--peers", &others]);
+        folder.device().json(&["wait", folder.id(), "--timeout", "120", "--peers", &others]);
         let row = folder.row();
         assert_eq!((&row["problems"], &row["need_files"]), (&0.into(), &0.into()), "{row}");
     }

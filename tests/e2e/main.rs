@@ -18,6 +18,7 @@ mod first_sync;
 mod getting;
 mod hostile;
 mod ignoring;
+mod lies;
 mod links;
 mod mainline;
 mod metadata;

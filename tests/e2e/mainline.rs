@@ -60,7 +60,7 @@ fn ip(host: &Place, arguments: &[&str]) {
 fn device(net: &Net, name: &str, host: &Place, address: &str) -> Rc<Device> {
     ip(host, &["addr", "add", &format!("{address}/8"), "dev", "e0"]);
     let device = net.device_at(name, host);
-    let discovery = "lan = false\ndht = true\ndht_bootstrap = [\"10.101.0.1:6881\"]\n";
+    let discovery = "lan = false\nport_mapping = false\ndht = true\ndht_bootstrap = [\"10.101.0.1:6881\"]\n";
     let settings = format!("name = \"{name}\"\n\n[discovery]\n{discovery}");
     std::fs::write(device.home().join("config.toml"), settings).unwrap();
     device.start();
@@ -78,7 +78,7 @@ fn two_devices_that_know_only_the_key_meet_through_the_dht() {
     let Some(internet) = Internet::new() else {
         return skipped("it needs network namespaces and nft, that is, root");
     };
-    let net = net();
+    let net = net().online();
     let (others, anna_host, ben_host) = (internet.host(), internet.host(), internet.host());
     let mut nodes = Nodes::start(&others);
 

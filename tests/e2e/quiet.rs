@@ -1,40 +1,41 @@
 //! I10, NT-07: a folder at rest rests.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::{Folder, Net, in_sync, wait};
 
 use crate::net;
 
 const WATCHED: Duration = Duration::from_secs(20);
-/// Devices that have just met may find each other a second time, by another address of theirs.
-const SETTLED: Duration = Duration::from_secs(4);
+/// Devices that have just met may find each other a second time, by another address of theirs, and on a
+/// busy machine that takes as long as it takes: one of so many whiles must be at rest.
+const WHILES: usize = 6;
 
-/// Watches a settled folder: its heads stay, and next to nothing is sent or computed.
+/// Watches a settled folder: its heads and the disk stay from the first moment on, and there comes a
+/// while in which next to nothing is sent or computed. What ping-pongs never comes to one.
 fn assert_rests(net: &Net, folders: &[&Folder]) {
-    let mut last = (Instant::now(), net.sent_bytes());
-    wait::eventually("the wires are at rest", || {
-        let sent = net.sent_bytes();
-        if sent > last.1 + 1024 {
-            last = (Instant::now(), sent);
-        }
-        (last.0.elapsed() >= SETTLED).then_some(())
-    });
     let heads = || folders.iter().map(|folder| folder.word("head")).collect::<Vec<_>>();
     let ticks = || folders.iter().map(|folder| folder.device().cpu_ticks()).sum::<u64>();
-    let (first, sent, used) = (heads(), net.sent_bytes(), ticks());
-    // Looking costs the daemon something too, so it is done at the end, but for the disk.
+    let (first, count) = (heads(), folders.len() as u64);
     let trees: Vec<_> = folders.iter().map(|folder| folder.tree()).collect();
-    wait::never_within(WATCHED, "the disk rests", || {
-        let changed = folders.iter().zip(&trees).flat_map(|(folder, tree)| tree.differences(&folder.tree()));
-        changed.into_iter().next()
-    });
-    let (sent, used) = (net.sent_bytes() - sent, ticks() - used);
-    assert_eq!(heads(), first);
-    let each = sent / folders.len() as u64;
-    assert!(each < 4096, "{each} bytes a device in {WATCHED:?}");
-    let percent = used * 100 / (WATCHED.as_secs() * 100) / folders.len() as u64;
-    assert!(percent < 3, "{used} clock ticks in {WATCHED:?}, {percent} %");
+    let mut seen = Vec::new();
+    for _ in 0..WHILES {
+        let (sent, used) = (net.sent_bytes(), ticks());
+        // Looking costs the daemon something too, so it is done at the end, but for the disk.
+        wait::never_within(WATCHED, "the disk rests", || {
+            let changed =
+                folders.iter().zip(&trees).flat_map(|(folder, tree)| tree.differences(&folder.tree()));
+            changed.into_iter().next()
+        });
+        let (sent, used) = (net.sent_bytes() - sent, ticks() - used);
+        assert_eq!(heads(), first);
+        let (bytes, percent) = (sent / count, used * 100 / (WATCHED.as_secs() * 100) / count);
+        seen.push((bytes, percent));
+        if bytes < 4096 && percent < 3 {
+            return;
+        }
+    }
+    panic!("bytes sent and per cent of a processor used, each device in each {WATCHED:?}: {seen:?}");
 }
 
 /// Two writers that have changed the same things do not answer each other for ever.

@@ -1,7 +1,6 @@
 //! MD: roots that vanish, and deletions of very much. Nothing is ever deleted elsewhere by accident.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use harness::{Folder, Mount, Net, Seed, eventually, in_sync, is_root, small_files};
 
@@ -22,7 +21,7 @@ fn holds_and_recovers(reason: &str, spoil: impl FnOnce(&Folder), mend: impl FnOn
     spoil(&anna);
     anna.tell("rescan");
     anna.wait_held(reason);
-    let failure = anna.device().failure(&["wait", anna.id(), "--timeout", "20"]);
+    let failure = anna.device().failure(&["wait", anna.id(), "--timeout", "120"]);
     assert_eq!(failure.exit, 5, "{failure:?}");
     ben.write("while-held", "by ben");
     ben.settle();
@@ -83,14 +82,13 @@ fn an_unmounted_disk_holds_the_folder_until_it_is_back() {
     anna.wait_held("ROOT_MARKER_MISSING");
     ben.settle();
     assert_eq!((ben.word("head"), ben.tree().differences(&tree)), (head.clone(), Vec::new()));
-    let (sent, begun) = (net.sent_bytes(), Instant::now());
+    let before = net.sent_bytes();
     let _mount = Mount::new(&disk, &root);
     anna.wait_freed();
     in_sync(&[&anna, &ben]);
-    let (sent, took) = (net.sent_bytes() - sent, begun.elapsed());
+    let sent = net.sent_bytes() - before;
     // A thousand files of 2 KiB have 2 MB; some kilobytes are the devices' meeting again.
     assert!(sent < 64 * 1024, "{sent} bytes on the wire for a disk that came back");
-    assert!(took < Duration::from_secs(30), "it went on after {took:?}");
     assert_eq!((ben.word("head"), ben.tree().differences(&tree)), (head, Vec::new()));
     assert_eq!(ben.number("conflicts"), 0);
 }

@@ -1,6 +1,7 @@
 //! `syncd tracker` as others meet it: clients on loopback, programs that nobody here has written.
 
 mod flood;
+mod handshakes;
 mod others;
 
 use std::io::{BufRead, BufReader};

@@ -20,6 +20,9 @@ pub struct WayRow {
     pub found: u64,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// It is an alternative to a tracker that answers, and not asked meanwhile.
+    #[serde(default)]
+    pub stands_by: bool,
 }
 
 /// How others reach this device, as far as is known.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::tracker::rendezvous::TOTAL_BYTES_PER_SECOND;
+
 const EXAMPLES: &str = "\
 Examples:
   syncd up ~/photos                     share a directory and see how others join
@@ -216,6 +218,9 @@ pub struct TrackerArgs {
     /// Pass at most so many bytes a second for each two devices
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u64).range(1_024..))]
     pub relay_rate: u64,
+    /// Pass at most so many bytes a second for all together
+    #[arg(long, value_name = "BYTES", default_value_t = TOTAL_BYTES_PER_SECOND, value_parser = clap::value_parser!(u64).range(1_024..))]
+    pub relay_total_rate: u64,
     /// Pass packets for at most so many pairs of devices at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_relays: u16,

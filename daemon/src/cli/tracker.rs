@@ -10,7 +10,7 @@ use super::args::TrackerArgs;
 use super::reply::print;
 use crate::api::error::{ApiError, Class};
 use crate::daemon::{LOG_FILTER, start_log};
-use crate::tracker::rendezvous::RelayLimits;
+use crate::tracker::rendezvous::{RelayLimits, TotalRate};
 use crate::tracker::serve::{self, Options, TrackerError};
 
 /// What is logged beside a JSON document: nothing, as long as all is well.
@@ -30,6 +30,7 @@ pub(super) fn run(args: TrackerArgs, json: bool) -> Result<(), ApiError> {
         relays: (!args.no_relay).then(|| RelayLimits {
             ports: args.relay_ports,
             bytes_per_second: args.relay_rate,
+            total: TotalRate::new(args.relay_total_rate),
             relays: args.max_relays.into(),
             ..RelayLimits::default()
         }),

@@ -71,6 +71,9 @@ fn doing(way: &WayRow, now: u64) -> String {
         _ => {
             match way.last_announce {
                 Some(at) => parts.push(format!("told {}", ago(now.saturating_sub(at)))),
+                None if way.stands_by => {
+                    return "stands by while the one before it answers".to_owned();
+                }
                 None if way.way != "lan" && parts.is_empty() => parts.push("not told yet".to_owned()),
                 None => {}
             }

@@ -71,6 +71,22 @@ pub fn with_value(text: &str, key: &KeyPath, value: &Value) -> Result<String, Co
     Ok(document.to_string())
 }
 
+/// The text without what it says of one folder; `None` if that is nothing.
+///
+/// # Errors
+/// When the text is not TOML.
+pub fn without_folder(text: &str, id: &str) -> Result<Option<String>, ConfigError> {
+    let mut document = parse(text)?;
+    let Some(folders) = document.get_mut("folder").and_then(Item::as_table_like_mut) else { return Ok(None) };
+    if folders.remove(id).is_none() {
+        return Ok(None);
+    }
+    if folders.is_empty() {
+        document.remove("folder");
+    }
+    Ok(Some(document.to_string()))
+}
+
 fn parse(text: &str) -> Result<DocumentMut, ConfigError> {
     text.parse().map_err(|error: toml_edit::TomlError| ConfigError::Syntax(error.to_string()))
 }

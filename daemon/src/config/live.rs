@@ -71,6 +71,20 @@ impl LiveConfig {
         Ok(())
     }
 
+    /// Takes what the file says of one folder out of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or is wrong; nothing has changed then.
+    pub fn forget_folder(&self, id: &str) -> Result<(), ConfigError> {
+        let _one_at_a_time = self.writing.lock();
+        let before = read(&self.path)?.unwrap_or_default();
+        let Some(after) = file::without_folder(&before, id)? else { return Ok(()) };
+        let config = Config::parse(&after, self.surroundings.clone())?;
+        write_atomic(&self.path, after.as_bytes())?;
+        self.current.send_replace(Arc::new(config));
+        Ok(())
+    }
+
     /// Reads the file again, after a person has edited it.
     ///
     /// # Errors
@@ -110,6 +124,26 @@ mod tests {
         assert_eq!(watcher.borrow_and_update().daemon().hold_deletions, 0);
         let again = LiveConfig::open(&home, Surroundings::default()).unwrap();
         assert_eq!(again.current().daemon().hold_deletions, 0);
+    }
+
+    #[test]
+    fn a_folder_that_goes_takes_its_settings_along_and_no_others() {
+        let place = tempfile::tempdir().unwrap();
+        let home = Home::open(place.path().to_owned()).unwrap();
+        let live = LiveConfig::open(&home, Surroundings::default()).unwrap();
+        live.set(&KeyPath::parse("archive.days").unwrap(), "3").unwrap();
+        let kept = std::fs::read_to_string(home.config()).unwrap();
+        let [one, other] = ["aaaabbbbccccddddeeeeffff22", "aaaabbbbccccddddeeeeffff33"];
+        for id in [one, other] {
+            live.set(&KeyPath::parse(&format!("folder.{id}.discovery.trackers")).unwrap(), "udp://t:1")
+                .unwrap();
+        }
+        live.forget_folder(one).unwrap();
+        assert!(live.current().effective(one).discovery.trackers.is_empty());
+        assert_eq!(live.current().effective(other).discovery.trackers, ["udp://t:1"]);
+        live.forget_folder(other).unwrap();
+        live.forget_folder(other).unwrap();
+        assert_eq!(std::fs::read_to_string(home.config()).unwrap().trim_end(), kept.trim_end());
     }
 
     #[test]

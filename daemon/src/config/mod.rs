@@ -266,10 +266,12 @@ mod tests {
         let silent = Config::parse("discovery.dht = true", offline.clone()).unwrap().daemon().discovery;
         assert_eq!(silent.lan, Lan::Off);
         assert!(!silent.dht && !silent.port_mapping && !silent.relay);
-        let named = "discovery.lan = \"loopback\"\ndiscovery.dht_bootstrap = [\"10.0.0.1:6881\"]";
+        assert!(!silent.peer_exchange && !silent.unnamed);
+        let named = "discovery.lan = \"loopback\"\ndiscovery.dht_bootstrap = [\"10.0.0.1:6881\"]\n\
+                     discovery.peer_exchange = true";
         let named = Config::parse(named, offline.clone()).unwrap().daemon().discovery;
         assert_eq!(named.lan, Lan::Loopback);
-        assert!(named.dht && !named.relay);
+        assert!(named.dht && named.peer_exchange && !named.relay && !named.unnamed);
         let tracked = Config::parse("discovery.trackers = [\"udp://10.0.0.1:6969\"]", offline).unwrap();
         assert!(tracked.daemon().discovery.relay, "it goes through that tracker");
     }

@@ -127,6 +127,9 @@ pub const SETTINGS: &[Setting] = &[
         "[]",
         &[
             "Trackers to announce to, such as [\"udp://tracker.example:6969\"]; https and http too.",
+            "All items of the list are asked, side by side, since peers may know only one of them. An",
+            "item with blanks in it names alternatives, such as [\"udp://mine:6969 udp://spare:6969\"]:",
+            "the next is asked while all before it fail.",
             "None is set: whose would it be? `syncd tracker` runs one of your own, which also helps",
             "devices behind routers to reach each other. Links carry them to others.",
         ],
@@ -275,6 +278,7 @@ mod tests {
         assert_eq!(read("udp://a:1"), "[\"udp://a:1\"]");
         assert_eq!(read("udp://a:1, http://b/announce"), "[\"udp://a:1\", \"http://b/announce\"]");
         assert_eq!(read("[\"udp://a:1\"]"), "[\"udp://a:1\"]");
+        assert_eq!(read("udp://a:1 udp://b:1, udp://c:1"), "[\"udp://a:1 udp://b:1\", \"udp://c:1\"]");
         assert_eq!(read(""), "[]");
         assert!(trackers.check(&trackers.parse_text("[1]")).is_err());
         assert!(trackers.check(&trackers.parse_text("[\"a\"")).is_err());

@@ -41,10 +41,13 @@ pub struct Discovery {
     pub dht: bool,
     /// Where to enter the DHT; empty for well-known nodes.
     pub dht_bootstrap: Vec<String>,
-    /// Trackers to announce to.
+    /// Trackers to announce to; alternatives are one item, with blanks between them.
     pub trackers: Vec<String>,
     /// News about peers between peers.
     pub peer_exchange: bool,
+    /// Addresses that neither a person nor the file has named: where peers were reached before, and what
+    /// peers say of where they and others are. No setting; off when the daemon is offline.
+    pub unnamed: bool,
     /// Port mapping at the router.
     pub port_mapping: bool,
     /// Packets through a relay as the last way.
@@ -112,7 +115,8 @@ impl Settings {
 }
 
 /// Offline, a way of finding peers is on only if the file names it, and port mapping never is; the DHT
-/// also needs an entrance of its own, because the well-known ones are the internet.
+/// also needs an entrance of its own, because the well-known ones are the internet. What was remembered
+/// is named nowhere.
 fn discovery(offline: bool, get: impl Fn(&'static str) -> (Value, bool)) -> Discovery {
     let switch = |key| {
         let (value, named) = get(key);
@@ -131,7 +135,8 @@ fn discovery(offline: bool, get: impl Fn(&'static str) -> (Value, bool)) -> Disc
         },
         dht: dht_wanted && (!offline || !dht_bootstrap.is_empty()),
         dht_bootstrap,
-        peer_exchange: get("discovery.peer_exchange").0.as_bool().unwrap_or_default(),
+        peer_exchange: switch("discovery.peer_exchange"),
+        unnamed: !offline,
         port_mapping: switch("discovery.port_mapping") && !offline,
         // Nobody relays but the trackers, which the file names.
         relay: get("discovery.relay").0.as_bool().unwrap_or_default() && (!offline || !trackers.is_empty()),

@@ -110,7 +110,8 @@ fn of_machine(facts: &Facts) -> Vec<Finding> {
         );
     }
     if facts.is_offline {
-        let message = "SYNCD_OFFLINE is set: peers are found only in the ways that the settings file names";
+        let message = "SYNCD_OFFLINE is set: peers are found only where they are pinned and in the ways that the \
+                       settings file names; where they were reached before is not dialled";
         found.push(
             finding(Severity::Note, "OFFLINE", message)
                 .next("start the daemon without it, or name a way: `syncd config set discovery.lan true`"),

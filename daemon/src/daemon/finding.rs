@@ -12,7 +12,7 @@ use super::rows;
 use crate::api::error::ApiError;
 use crate::api::types::{FolderKeys, WayRow};
 use crate::config::{Discovery, KeyPath};
-use crate::discovery::tracker::TrackerUrl;
+use crate::discovery::tracker::{self, TrackerUrl};
 use crate::folder::Folder;
 use crate::net::{FoundBy, KnownAddress, NatKind, ReachStatus};
 
@@ -20,7 +20,7 @@ impl Folders {
     /// Finds a folder's peers as these settings say, from now on.
     pub(super) fn look_for_peers(&self, folder: &Arc<Folder>, settings: Discovery) {
         let (id, discovery) = (folder.secret().folder_id(), folder.secret().discovery_id());
-        let introducers = settings.trackers.iter().filter_map(|url| introducer(url)).collect();
+        let introducers = tracker::urls(&settings.trackers).filter_map(introducer).collect();
         self.net.set_rendezvous(id, discovery, introducers, settings.relay);
         self.ways.set_folder(id, discovery, settings);
     }
@@ -46,7 +46,7 @@ impl Folders {
     /// A folder's keys and links.
     pub(super) fn keys_of(&self, folder: &Folder, size: u64) -> FolderKeys {
         let settings = self.config.current().effective(&folder.secret().folder_id().to_string());
-        let trackers: Vec<_> = settings.discovery.trackers.iter().map(|url| with_scheme(url)).collect();
+        let trackers: Vec<_> = tracker::urls(&settings.discovery.trackers).map(with_scheme).collect();
         let whereabouts = Whereabouts {
             seen: seen_at(&self.net.reach_status()),
             pinned: folder.pinned(),

@@ -269,7 +269,8 @@ impl Control for Folders {
         let forgotten = tokio::task::spawn_blocking(move || store.forget(&id.0)).await;
         forgotten
             .map_err(|error| broken("the database", &error))?
-            .map_err(|error| broken("the database", &error))
+            .map_err(|error| broken("the database", &error))?;
+        Ok(self.config.forget_folder(&id.to_string())?)
     }
 
     async fn rescan(&self, folder: &str) -> Result<(), ApiError> {

@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use keystore::{FolderSecret, Link};
 
+use crate::discovery::tracker;
+
 /// Addresses in a link: each costs some 30 characters, and four dials that fail.
 const MAX_ADDRESSES: usize = 6;
 /// Of one kind, so that one kind does not push out the others.
@@ -134,7 +136,8 @@ pub(super) fn link(
 /// nothing is new. Who made the link is not known, so a tracker gets in only if it looks like one:
 /// another URL could make us ask some machine of this network for something.
 pub(super) fn with_linked_trackers(have: &[String], linked: &[String]) -> Option<Vec<String>> {
-    let new: Vec<&String> = linked.iter().filter(|url| is_tracker(url) && !have.contains(url)).collect();
+    let is_new = |url: &String| !tracker::urls(have).any(|known| known == url);
+    let new: Vec<&String> = linked.iter().filter(|url| is_tracker(url) && is_new(url)).collect();
     (!new.is_empty()).then(|| {
         let all = have.iter().chain(new);
         all.take(keystore::link::MAX_ENTRIES.max(have.len())).cloned().collect()
@@ -234,6 +237,8 @@ mod tests {
             ["udp://ours.example:6969", "udp://theirs.example:6969", "https://t.example/x/announce?key=1"];
         assert_eq!(with_linked_trackers(&ours, &linked), Some(list(&all)));
         assert_eq!(with_linked_trackers(&ours, &ours), None);
+        let alternatives = list(&["udp://spare.example:1 udp://ours.example:6969"]);
+        assert_eq!(with_linked_trackers(&alternatives, &ours), None);
         assert_eq!(with_linked_trackers(&[], &list(&["http://192.168.1.1/"])), None);
     }
 }

@@ -20,7 +20,7 @@ use crate::config::{LiveConfig, Surroundings};
 use crate::home::Home;
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A daemon with one folder.
 struct Device {
@@ -31,7 +31,7 @@ struct Device {
     key: String,
 }
 
-/// Runs a story; what it waits for is given up after a minute.
+/// Runs a story; what it waits for is given up in the end.
 fn story(tell: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let told = async { tokio::time::timeout(PATIENCE * 3, tell).await.expect("the story comes to an end") };

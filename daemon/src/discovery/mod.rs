@@ -58,6 +58,8 @@ pub struct WayStatus {
     pub found: usize,
     /// Why the last attempt failed, as a sentence; `None` after a success.
     pub error: Option<String>,
+    /// It is an alternative to one that answers, and not asked meanwhile.
+    pub stands_by: bool,
 }
 
 /// Under which UDP ports the world reaches our QUIC sockets, as far as we know: a mapped port, else

@@ -24,6 +24,7 @@ pub enum Call {
     List,
     Open,
     Stage,
+    StageWhole,
     ReadLink,
     StageLink,
     MakeDirectory,
@@ -192,6 +193,9 @@ impl Disk for FaultyDisk {
     }
     fn read_link(&self, at: &Place) -> io::Result<Vec<u8>> {
         self.pass(Call::ReadLink)?.read_link(at)
+    }
+    fn stage_whole(&self, name: &StagedName, bytes: &[u8], mode: u16) -> io::Result<()> {
+        self.pass(Call::StageWhole)?.stage_whole(name, bytes, mode)
     }
     fn stage_link(&self, name: &StagedName, target: &[u8], mtime: Timestamp) -> io::Result<()> {
         self.pass(Call::StageLink)?.stage_link(name, target, mtime)

@@ -62,6 +62,9 @@ impl Disk for FoldingDisk {
     fn read_link(&self, at: &Place) -> io::Result<Vec<u8>> {
         self.inner.read_link(&self.find(at)?)
     }
+    fn stage_whole(&self, name: &StagedName, bytes: &[u8], mode: u16) -> io::Result<()> {
+        self.inner.stage_whole(name, bytes, mode)
+    }
     fn stage_link(&self, name: &StagedName, target: &[u8], mtime: Timestamp) -> io::Result<()> {
         self.inner.stage_link(name, target, mtime)
     }

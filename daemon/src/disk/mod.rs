@@ -198,6 +198,9 @@ pub trait Disk: Send + Sync {
     /// Opens a staged file for writing, making it (mode 0600) if it is not there. One that has
     /// other names as well is refused (`InvalidInput`): writing to it would change those.
     fn stage(&self, name: &StagedName) -> io::Result<Box<dyn WriteFile>>;
+    /// Makes a staged file of these bytes, with this mode as far as the process's umask lets it;
+    /// its owner may always write. `AlreadyExists` if the name is taken.
+    fn stage_whole(&self, name: &StagedName, bytes: &[u8], mode: u16) -> io::Result<()>;
     /// The text of a symbolic link.
     fn read_link(&self, at: &Place) -> io::Result<Vec<u8>>;
     /// Makes a symbolic link in staging.

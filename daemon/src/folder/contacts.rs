@@ -23,12 +23,18 @@ pub(super) fn dial_known(net: &Net, folder: FolderId, kept: &Kept) {
 }
 
 impl Folder {
-    /// Pins an address, or forgets it.
+    /// Pins an address, or forgets it, also that somebody was reached there.
     ///
     /// # Errors
-    /// When the database fails; then nothing has changed.
+    /// When the database fails; then what is not changed yet stays.
     pub fn pin(&self, address: &str, pinned: bool) -> Result<(), DatabaseError> {
         self.kept.0.pin(address, pinned)?;
+        if let Ok(address) = address.parse::<SocketAddr>() {
+            self.net.set_disowned(self.secret.folder_id(), address, !pinned);
+            if !pinned {
+                self.kept.0.forget_address(address)?;
+            }
+        }
         self.net.set_pinned(self.secret.folder_id(), self.kept.0.pinned().unwrap_or_default());
         Ok(())
     }
@@ -54,6 +60,8 @@ impl Folder {
     }
 
     pub(super) fn exchange_peers(&self, settings: &Settings) {
-        self.net.set_peer_exchange(self.secret.folder_id(), settings.discovery.peer_exchange);
+        let folder = self.secret.folder_id();
+        self.net.set_peer_exchange(folder, settings.discovery.peer_exchange);
+        self.net.set_unnamed(folder, settings.discovery.unnamed);
     }
 }

@@ -42,6 +42,9 @@ impl Folder {
 
     /// A peer was reached, and where is remembered: what links said of addresses is forgotten.
     pub fn outgrow_link(&self) {
+        if !self.settings().discovery.unnamed {
+            return; // where it was is not dialled
+        }
         let linked = self.kept.0.linked().unwrap_or_default();
         let names: Vec<String> =
             linked.iter().filter(|address| address.parse::<SocketAddr>().is_err()).cloned().collect();

@@ -56,6 +56,10 @@ struct Member {
 pub(super) struct Exchange {
     /// The folders for which nothing is told or taken.
     off: BTreeSet<FolderId>,
+    /// The folders for which nothing is dialled but what a person or the settings have named.
+    strict: BTreeSet<FolderId>,
+    /// Addresses that a person has taken back: that somebody is reached there is not remembered.
+    disowned: BTreeSet<(FolderId, SocketAddr)>,
     told: BTreeMap<(FolderId, DeviceId), Told>,
     taken: BTreeMap<(FolderId, DeviceId), Taken>,
     /// What was said to be reached, and when.
@@ -148,7 +152,7 @@ impl Exchange {
 
     /// Whether it is to be said that a member was reached where it is.
     fn handle_reached(&mut self, member: &Member, now: Duration) -> bool {
-        if !is_lasting(member.address.ip()) {
+        if !is_lasting(member.address.ip()) || self.disowned.contains(&(member.folder, member.address)) {
             return false;
         }
         let (key, new) = ((member.folder, member.address), (member.device, now));
@@ -158,6 +162,16 @@ impl Exchange {
             self.reported.insert(key, new);
         }
         is_news
+    }
+
+    /// Whether an address is dialled because a peer was reached there before.
+    fn remembers(&self, folder: FolderId, address: SocketAddr) -> bool {
+        !self.strict.contains(&folder) && !self.disowned.contains(&(folder, address))
+    }
+
+    /// Whether peers of a folder are believed when they say where they or others are to be dialled.
+    pub(super) fn believes(&self, folder: FolderId) -> bool {
+        !self.strict.contains(&folder) || !self.off.contains(&folder)
     }
 
     /// What is remembered of a folder, or of one address, is gone: it is news when it is reached.
@@ -223,7 +237,7 @@ impl Hub {
             let mut book = self.book.lock();
             // What is connected is known to be there, however long ago it was proven.
             book.handle_owner(None, *address, *device, now);
-            if !address.ip().is_loopback() {
+            if !address.ip().is_loopback() && self.exchange.lock().remembers(*folder, *address) {
                 book.remember(*folder, *address, *device, now);
             }
         }
@@ -268,11 +282,41 @@ impl Net {
         self.hub.memberships_changed.notify_one();
     }
 
+    /// Whether addresses of a folder's peers are dialled that neither a person nor the settings have named:
+    /// where peers were reached before, and (if there is no peer exchange either) what peers say. They
+    /// are unless this says otherwise. Holds also when the folder is added later, or again.
+    pub fn set_unnamed(&self, folder: FolderId, on: bool) {
+        let strict = &mut self.hub.exchange.lock().strict;
+        if on {
+            strict.remove(&folder)
+        } else {
+            strict.insert(folder)
+        };
+    }
+
     /// Dials an address at which a device was reached in an earlier run, when the device is not
     /// connected.
     pub fn remember(&self, folder: FolderId, device: DeviceId, address: SocketAddr) {
+        if !self.hub.exchange.lock().remembers(folder, address) {
+            return;
+        }
         self.hub.book.lock().remember(folder, address, device, self.hub.now());
         self.hub.book_changed.notify_one();
+    }
+
+    /// Whether a person has taken an address back: it is forgotten, and until the end of this run not
+    /// remembered however often somebody is reached there.
+    pub fn set_disowned(&self, folder: FolderId, address: SocketAddr, on: bool) {
+        let mut exchange = self.hub.exchange.lock();
+        if on && exchange.disowned.len() < MAX_REPORTED {
+            exchange.disowned.insert((folder, address));
+        } else if !on {
+            exchange.disowned.remove(&(folder, address));
+        }
+        drop(exchange);
+        if on {
+            self.forget(folder, address);
+        }
     }
 
     /// Does so no more.

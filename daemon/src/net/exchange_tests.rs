@@ -3,6 +3,7 @@
 use super::*;
 
 const FOLDER: FolderId = FolderId([1; 16]);
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(9, 9, 9, 9)), 4455);
 
 const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -157,4 +158,24 @@ fn an_address_of_the_machine_or_of_this_boot_is_not_remembered() {
     for passing in ["127.0.0.1:4455", "[::1]:4455", "[fe80::1%3]:4455", "169.254.1.1:4455"] {
         assert!(!Exchange::default().handle_reached(&member(1, passing), at(0)), "{passing}");
     }
+}
+
+#[test]
+fn who_is_strict_remembers_nobody_and_believes_peers_only_where_they_exchange_addresses() {
+    let mut exchange = Exchange::default();
+    assert!(exchange.remembers(FOLDER, ANYWHERE) && exchange.believes(FOLDER));
+    exchange.off.insert(FOLDER);
+    assert!(exchange.believes(FOLDER), "of themselves, and of whom they introduce");
+    exchange.strict.insert(FOLDER);
+    assert!(!exchange.remembers(FOLDER, ANYWHERE) && !exchange.believes(FOLDER));
+    exchange.off.remove(&FOLDER);
+    assert!(!exchange.remembers(FOLDER, ANYWHERE) && exchange.believes(FOLDER));
+}
+
+#[test]
+fn what_a_person_has_taken_back_is_not_remembered_though_somebody_is_reached_there() {
+    let mut exchange = Exchange::default();
+    exchange.disowned.insert((FOLDER, public(1).address));
+    assert!(!exchange.handle_reached(&public(1), at(0)) && !exchange.remembers(FOLDER, public(1).address));
+    assert!(exchange.handle_reached(&public(2), at(0)) && exchange.remembers(FOLDER, public(2).address));
 }

@@ -168,14 +168,18 @@ impl Hub {
         }
     }
 
-    pub(super) fn remove_folder(&self, folder: FolderId) {
+    /// Leaves a folder on all links, and knows where its peers are.
+    pub(super) fn withdraw_folder(&self, folder: FolderId) {
         let mut state = self.state.lock();
         if state.folders.remove(&folder).is_some() {
             for link in state.links.values() {
                 link.command(Command::Withdraw(folder));
             }
         }
-        drop(state);
+    }
+
+    pub(super) fn remove_folder(&self, folder: FolderId) {
+        self.withdraw_folder(folder);
         self.book.lock().remove(folder, None);
         self.exchange.lock().forget(folder, None);
     }

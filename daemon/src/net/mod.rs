@@ -196,6 +196,13 @@ impl Net {
         self.hub.add_folder(secret, opening, server);
     }
 
+    /// Leaves a folder on all links and joins it again, with this secret, opening and server. Where its
+    /// peers are, and who introduces us to them, stays known.
+    pub fn rejoin_folder(&self, secret: FolderSecret, opening: Option<Opening>, server: Arc<dyn Serve>) {
+        self.hub.withdraw_folder(secret.folder_id());
+        self.hub.add_folder(secret, opening, server);
+    }
+
     /// Leaves a folder on all links and forgets its addresses.
     pub fn remove_folder(&self, folder: FolderId) {
         self.hub.remove_folder(folder);

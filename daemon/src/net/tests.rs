@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::wait::PATIENCE;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId};
 use tokio::sync::mpsc::Receiver;
@@ -77,7 +78,7 @@ impl Device {
     }
 
     async fn next(&mut self) -> NetEvent {
-        timeout(Duration::from_secs(10), self.events.recv()).await.expect("an event comes").unwrap()
+        timeout(PATIENCE, self.events.recv()).await.expect("an event comes").unwrap()
     }
 
     async fn joined(&mut self) -> Peer {
@@ -187,7 +188,7 @@ async fn one_link(alice: &Device, bob: &Device) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), links()).await.expect("one link on each side");
+    timeout(PATIENCE, links()).await.expect("one link on each side");
 }
 
 #[tokio::test]
@@ -206,7 +207,7 @@ async fn of_three_links_one_stays_the_same_on_both_sides() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), two()).await.expect("a second link, which waits");
+    timeout(PATIENCE, two()).await.expect("a second link, which waits");
     for address in obeys.net.local_addresses() {
         decides.net.dial(folder(), address, FoundBy::Lan);
     }
@@ -281,6 +282,19 @@ async fn a_folder_that_is_added_later_is_joined_on_the_same_link() {
     alice.net.remove_folder(folder());
     assert_eq!(bob.left().await, alice.id);
     assert!(peer.nodes(&[NodeId::of(b"three")]).await.unwrap()[0].is_some());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_joined_again_still_knows_where_its_peers_are() {
+    let (alice, _, mut bob, _) = pair().await;
+    // It cannot be reached from a socket on loopback, so no packet goes out.
+    let linked: SocketAddr = "10.255.0.1:4455".parse().unwrap();
+    alice.net.dial(folder(), linked, FoundBy::Link);
+    alice.net.rejoin_folder(secret(1), None, shelf(&[]));
+    assert_eq!(bob.left().await, alice.id);
+    assert_eq!(bob.joined().await.info().device_id, alice.id);
+    let known = alice.net.hub.book.lock().targets_found_by(FoundBy::Link);
+    assert_eq!(known, [Target::Address(linked)]);
 }
 
 #[tokio::test]

@@ -77,6 +77,16 @@ impl FolderStore {
         })
     }
 
+    /// Forgets an address.
+    pub fn forget_address(&self, address: SocketAddr) -> Result<()> {
+        self.shared.connections.write(Durability::PowerCut, |transaction| {
+            transaction
+                .prepare_cached("DELETE FROM addresses WHERE folder = ?1 AND address = ?2")?
+                .execute(params![self.number, address.to_string()])?;
+            Ok(())
+        })
+    }
+
     fn forget_the_oldest(&self, transaction: &Transaction<'_>, now: i64) -> Result<()> {
         transaction
             .prepare_cached("DELETE FROM addresses WHERE folder = ?1 AND reached_at <= ?2")?

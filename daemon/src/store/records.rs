@@ -13,6 +13,15 @@ pub(super) const COLUMNS: &str = "r.name, r.tag, r.inode, r.copy, r.body";
 
 const DIRECTORY: &str = "(SELECT number FROM directories WHERE folder = ?1 AND path = ?2)";
 
+/// Records of folder `?1` with `?2` in an indexed column.
+pub(super) fn search_by(column: &str) -> String {
+    // CROSS JOIN keeps SQLite from walking all directories of the folder first.
+    format!(
+        "SELECT {COLUMNS}, d.path FROM records r CROSS JOIN directories d
+         WHERE r.{column} = ?2 AND d.number = r.directory AND +d.folder = ?1"
+    )
+}
+
 /// A record out of [`COLUMNS`], of a directory.
 pub(super) fn read_row(directory: Option<&RelPath>, row: &Row<'_>) -> Result<(RelPath, Record)> {
     let name: Vec<u8> = row.get(0)?;
@@ -71,11 +80,7 @@ impl FolderStore {
         wanted: impl Fn(&Record) -> bool,
     ) -> Result<Vec<RelPath>> {
         self.shared.connections.read(|connection| {
-            let mut select = connection.prepare_cached(&format!(
-                // CROSS JOIN keeps SQLite from walking all directories of the folder first.
-                "SELECT {COLUMNS}, d.path FROM records r CROSS JOIN directories d
-                 WHERE r.{column} = ?2 AND d.number = r.directory AND +d.folder = ?1"
-            ))?;
+            let mut select = connection.prepare_cached(&search_by(column))?;
             let mut rows = select.query(params![self.number, value])?;
             let mut found = Vec::new();
             while found.len() < limit

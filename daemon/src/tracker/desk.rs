@@ -1,8 +1,11 @@
 //! What both protocols share: the swarms, who may ask how much, what was counted, the time.
 
+use parking_lot::RwLock;
+
 use super::clock::{Clock, Now};
 use super::counters::Counters;
 use super::pace::Pace;
+use super::rendezvous::{RendezvousGauge, RendezvousStatus};
 use super::swarms::{Dice, Limits, Swarms};
 use crate::random;
 
@@ -22,6 +25,8 @@ pub struct Desk {
     pub counters: Counters,
     /// The time.
     pub clock: Clock,
+    /// What introduces devices and relays for them, one for each address.
+    pub introducers: RwLock<Vec<RendezvousGauge>>,
     interval_seconds: u32,
 }
 
@@ -34,7 +39,23 @@ impl Desk {
             pace: Pace::new(requests_per_second, random::bytes()),
             counters: Counters::default(),
             clock: Clock::start(),
+            introducers: RwLock::default(),
         }
+    }
+
+    /// What introducers and relays do, all together.
+    pub fn rendezvous(&self) -> RendezvousStatus {
+        let mut all = RendezvousStatus::default();
+        for status in self.introducers.read().iter().map(RendezvousGauge::read) {
+            all.connections += status.connections;
+            all.registrations += status.registrations;
+            all.introductions += status.introductions;
+            all.relays += status.relays;
+            all.relays_lent += status.relays_lent;
+            all.relayed_bytes += status.relayed_bytes;
+            all.refusals += status.refusals;
+        }
+        all
     }
 
     /// This moment.

@@ -140,6 +140,7 @@ async fn serve(
     let (udp, foreign) = Udp::start(desk, bound)?;
     let rendezvous = foreign.into_iter().map(|datagrams| start_rendezvous(datagrams, relays.clone()));
     let rendezvous = rendezvous.collect::<Result<Vec<_>, _>>()?;
+    *desk.introducers.write() = rendezvous.iter().map(Rendezvous::gauge).collect();
     let http = Http::start(desk, listeners);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, "the tracker answers over UDP and TCP");

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// The folder that all devices have.
 pub(crate) const DOCS: (FolderId, DiscoveryId) = (FolderId([1; 16]), DiscoveryId([0xd0; 20]));
 /// Longer than a dead tracker is asked.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A device that asks trackers; of what it would say on QUIC there is only the port.
 pub(crate) struct Device {
@@ -29,7 +29,7 @@ impl Device {
         let seed = *blake3::hash(&port.to_be_bytes()).as_bytes();
         let config = TrackersConfig { seed, hints: hints_out, reachable: reachable_in };
         let device = Self { trackers: Trackers::start(config), hints, _reachable: reachable, port };
-        device.trackers.set_folder(DOCS.0, DOCS.1, trackers.to_vec());
+        device.trackers.set_folder(DOCS.0, DOCS.1, trackers);
         device
     }
 

@@ -141,6 +141,8 @@ pub struct Prepare {
     pub content: ContentId,
     /// Its length.
     pub size: u64,
+    /// The mode that a path wants of it: what is made with it needs no change of it later.
+    pub mode: u16,
     /// Paths that hold, or held, the same content; tried first.
     pub same: Vec<RelPath>,
     /// An earlier version whose chunks may serve: its path and content.

@@ -88,8 +88,12 @@ impl<S: FolderStore> Engine<S> {
         }
         let (whole, parts) = self.staging.have();
         let up_to = self.step.up_to().map(|(entries, path)| Message::HaveUpTo { entries, path });
-        let messages = News::messages(whole, parts).into_iter().chain(up_to);
-        self.effects.extend(messages.map(|message| Effect::Send(peer, message)));
+        let mut messages: Vec<_> = News::messages(whole, parts).into_iter().chain(up_to).collect();
+        if messages.is_empty() {
+            // That we fetch is news as well.
+            messages.push(Message::Have { whole: Vec::new(), parts: Vec::new() });
+        }
+        self.effects.extend(messages.into_iter().map(|message| Effect::Send(peer, message)));
     }
 
     /// Peers that hold everything up to the path of a content hold it too.

@@ -28,8 +28,8 @@ pub(super) const UNPROVEN: u32 = 1;
 pub(super) const MISBEHAVED: u32 = 3;
 pub(super) const INCOMPATIBLE: u32 = 8;
 
-/// Longer than a daemon waits for anything that it then closes a link for.
-const DROPPED_WITHIN: Duration = Duration::from_secs(20);
+/// Far longer than a daemon waits for anything that it then closes a link for.
+const DROPPED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What she answers to a question: the raw bytes of the answer's stream, whose end is cut off if
 /// there is nothing.

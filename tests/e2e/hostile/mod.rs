@@ -12,7 +12,7 @@ mod loot;
 mod mallory;
 mod strangers;
 mod tap;
-mod tls;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 

@@ -15,14 +15,14 @@ const ALPN: &[u8] = b"syncd/1";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-syncd-1-join";
 
 /// A key and a certificate of one's own.
-pub(super) struct Credentials {
-    pub(super) fingerprint: [u8; 32],
+pub(crate) struct Credentials {
+    pub(crate) fingerprint: [u8; 32],
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
 }
 
 impl Credentials {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap().der().clone();
         Self { fingerprint: *blake3::hash(&certificate).as_bytes(), certificate, key: key.serialize_der() }
@@ -33,20 +33,25 @@ impl Credentials {
     }
 
     /// To dial with. Tickets for early data are kept, should anybody give one.
-    pub(super) fn client(&self) -> ClientConfig {
+    pub(crate) fn client(&self) -> ClientConfig {
+        self.client_of(ALPN)
+    }
+
+    /// To dial those who speak something else.
+    pub(crate) fn client_of(&self, alpn: &[u8]) -> ClientConfig {
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(Anything(Arc::clone(&provider)));
         let builder = rustls::ClientConfig::builder_with_provider(provider);
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = builder.with_client_auth_cert(vec![self.certificate.clone()], self.key()).unwrap();
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         config.enable_early_data = true;
         ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
     }
 
     /// To be dialled with.
-    pub(super) fn server(&self) -> ServerConfig {
+    pub(crate) fn server(&self) -> ServerConfig {
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(Anything(Arc::clone(&provider)));
         let builder = rustls::ServerConfig::builder_with_provider(provider);
@@ -59,14 +64,14 @@ impl Credentials {
 }
 
 /// Keying material of the connection, to bind proofs to.
-pub(super) fn exporter(connection: &quinn::Connection) -> [u8; 32] {
+pub(crate) fn exporter(connection: &quinn::Connection) -> [u8; 32] {
     let mut exporter = [0; 32];
     connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").unwrap();
     exporter
 }
 
 /// The fingerprint of what the other side has shown.
-pub(super) fn peer_fingerprint(connection: &quinn::Connection) -> [u8; 32] {
+pub(crate) fn peer_fingerprint(connection: &quinn::Connection) -> [u8; 32] {
     let shown = connection.peer_identity().unwrap().downcast::<Vec<CertificateDer<'static>>>().unwrap();
     *blake3::hash(&shown[0]).as_bytes()
 }

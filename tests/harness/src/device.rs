@@ -32,6 +32,8 @@ pub struct Device {
     user: Cell<Option<u32>>,
     /// What it logs, if not the usual.
     log: Option<&'static str>,
+    /// Whether it may look for others wherever its wires lead.
+    is_online: bool,
     daemon: RefCell<Option<Child>>,
     folders: Cell<u32>,
 }
@@ -58,12 +60,13 @@ impl Device {
         name: &str,
         space: Option<Rc<Space>>,
         log: Option<&'static str>,
+        is_online: bool,
     ) -> Self {
         let (home, data) = (below.join(name).join("home"), below.join(name).join("data"));
         fs::create_dir_all(&home).expect("a home");
         fs::create_dir_all(&data).expect("a place for folders");
         let lan = if space.is_some() { "true" } else { "\"loopback\"" };
-        let settings = format!("name = \"{name}\"\n\n[discovery]\nlan = {lan}\n");
+        let settings = format!("name = \"{name}\"\n\n[discovery]\nlan = {lan}\ndht = false\n");
         fs::write(home.join("config.toml"), settings).expect("settings");
         Self {
             name: name.to_owned(),
@@ -73,6 +76,7 @@ impl Device {
             space,
             user: Cell::new(None),
             log,
+            is_online,
             daemon: RefCell::new(None),
             folders: Cell::new(0),
         }
@@ -115,7 +119,10 @@ impl Device {
         if self.space.is_none() {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.args(arguments).env("SYNCD_OFFLINE", "1").env("RUST_BACKTRACE", "1");
+        // Wires of its own lead to the other devices of the story and nowhere else.
+        let is_fenced = self.is_online && self.space.is_some();
+        command.args(arguments).env("SYNCD_OFFLINE", if is_fenced { "0" } else { "1" });
+        command.env("RUST_BACKTRACE", "1");
         let again: File = log.try_clone().expect("the log twice");
         command.stdin(Stdio::null()).stdout(again).stderr(log);
         command.spawn().expect("the daemon can be started")

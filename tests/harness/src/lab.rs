@@ -61,12 +61,6 @@ impl Host {
 
     /// Calls a function there, on a thread of its own. Threads that it starts are there too.
     pub fn inside<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let there = scope.spawn(|| {
-                self.space.enter_thread().expect("the namespace can be entered");
-                function()
-            });
-            there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.space.inside(function)
     }
 }

@@ -20,6 +20,7 @@ pub struct Net {
     devices: RefCell<Vec<Rc<Device>>>, // first, so that nothing runs any more when the rest goes
     switch: Option<Space>,
     log: Option<&'static str>,
+    is_online: bool,
     directory: TempDir,
     _permit: Permit,
 }
@@ -44,13 +45,29 @@ impl Net {
         let permit = Permit::take();
         let mut directory = tempfile::Builder::new().prefix("syncd-e2e-").tempdir().expect("a directory");
         directory.disable_cleanup(std::env::var_os("SYNCD_E2E_KEEP").is_some());
-        Self { program, devices: RefCell::default(), switch, log: None, directory, _permit: permit }
+        Self {
+            program,
+            devices: RefCell::default(),
+            switch,
+            log: None,
+            is_online: false,
+            directory,
+            _permit: permit,
+        }
     }
 
     /// Daemons started from now on log what this filter lets through.
     #[must_use]
     pub fn logging(mut self, filter: &'static str) -> Self {
         self.log = Some(filter);
+        self
+    }
+
+    /// Daemons started from now on are not told to be offline: they dial where they have met before, and
+    /// tell each other of others. On loopback they are told so all the same.
+    #[must_use]
+    pub fn online(mut self) -> Self {
+        self.is_online = true;
         self
     }
 
@@ -83,7 +100,8 @@ impl Net {
     }
 
     fn add(&self, name: &str, space: Option<Rc<Space>>) -> Rc<Device> {
-        let device = Rc::new(Device::new(&self.program, self.directory.path(), name, space, self.log));
+        let device =
+            Rc::new(Device::new(&self.program, self.directory.path(), name, space, self.log, self.is_online));
         self.devices.borrow_mut().push(Rc::clone(&device));
         device
     }

@@ -99,9 +99,16 @@ impl Space {
         format!("/proc/{}/ns/net", self.pid()).into()
     }
 
-    /// Moves this thread, and the threads that it will start, into the namespace.
-    pub(crate) fn enter_thread(&self) -> Result<(), String> {
-        enter_thread(&self.namespace())
+    /// Calls a function there, on a thread of its own; threads that it starts are there too.
+    pub(crate) fn inside<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
+        let namespace = self.namespace();
+        thread::scope(|scope| {
+            let there = scope.spawn(move || {
+                enter_thread(&namespace).expect("the namespace can be entered");
+                function()
+            });
+            there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Does some work there, on a thread of its own.

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Long enough for anything that works, on a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+/// Long enough for anything that works, on a machine that is busy with something else: only what is
+/// broken takes all of it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a state is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
 

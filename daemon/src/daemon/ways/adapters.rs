@@ -71,7 +71,7 @@ fn nodes_file(bootstrap: &[String]) -> String {
 
 impl Running for Trackers {
     fn set_folder(&self, folder: FolderId, wish: &Wish) {
-        Trackers::set_folder(self, folder, wish.discovery, wish.trackers.clone());
+        Trackers::set_folder(self, folder, wish.discovery, &wish.trackers);
     }
 
     fn remove_folder(&self, folder: FolderId) {

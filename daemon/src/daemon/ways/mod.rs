@@ -257,6 +257,7 @@ fn row(status: WayStatus) -> WayRow {
         next: status.next.and_then(seconds),
         found: status.found as u64,
         error: status.error,
+        stands_by: status.stands_by,
     }
 }
 

@@ -50,7 +50,15 @@ impl Running for Pretended {
     fn status(&self, _: FolderId) -> Vec<WayStatus> {
         let (source, error) = ("udp://t:1".to_owned(), Some("it refused".to_owned()));
         let last_announce = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(60));
-        vec![WayStatus { way: Way::Tracker, source, last_announce, next: None, found: 2, error }]
+        vec![WayStatus {
+            way: Way::Tracker,
+            source,
+            last_announce,
+            next: None,
+            found: 2,
+            error,
+            stands_by: false,
+        }]
     }
 
     fn look_again(&self) {

@@ -14,7 +14,7 @@ use crate::discovery::{Hint, Reachable, WayStatus};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/libtorrent_dht.py");
 const NODES: u8 = 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const FOLDER: FolderId = FolderId([1; 16]);
 const DISCOVERY: DiscoveryId = DiscoveryId([0x5a; 20]);
 

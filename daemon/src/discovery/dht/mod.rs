@@ -134,7 +134,15 @@ impl Dht {
 
 fn unheard() -> WayStatus {
     let source = "the Mainline DHT".to_owned();
-    WayStatus { way: Way::Dht, source, last_announce: None, next: None, found: 0, error: None }
+    WayStatus {
+        way: Way::Dht,
+        source,
+        last_announce: None,
+        next: None,
+        found: 0,
+        error: None,
+        stands_by: false,
+    }
 }
 
 fn is_host_and_port(text: &str) -> bool {

@@ -14,7 +14,7 @@ use super::node::Node;
 use super::{Dht, DhtConfig, DhtError};
 use crate::discovery::{Hint, Reachable, Way, WayStatus};
 
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(120);
 const FOLDER: FolderId = FolderId([1; 16]);
 const DISCOVERY: DiscoveryId = DiscoveryId([1; 20]);
 

@@ -113,7 +113,15 @@ impl Board {
             found = shown.peers.values().filter(|heard| now < **heard + COUNTS_FOR).count();
             last_announce = shown.announced;
         }
-        WayStatus { way: Way::Lan, source, last_announce, next: self.next, found, error: self.error() }
+        WayStatus {
+            way: Way::Lan,
+            source,
+            last_announce,
+            next: self.next,
+            found,
+            error: self.error(),
+            stands_by: false,
+        }
     }
 
     /// What keeps all beacons from going out or coming in. As long as some do, it is no failure.

@@ -1,8 +1,8 @@
 //! Beacons on loopback, and on wires between namespaces.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
+use harness::wait::PATIENCE;
 use harness::{Host, Lab};
 use keystore::{DiscoveryId, FolderId};
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ fn start(port: u16, quic_port: u16) -> (Lan, mpsc::Receiver<Hint>) {
 }
 
 async fn next(hints: &mut mpsc::Receiver<Hint>) -> Hint {
-    tokio::time::timeout(Duration::from_secs(10), hints.recv()).await.unwrap().unwrap()
+    tokio::time::timeout(PATIENCE, hints.recv()).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -93,15 +93,10 @@ impl Speaker {
     }
 
     fn speaks_on(&self, interfaces: &[&str]) {
-        let mut overview = self.lan.overview();
-        for _ in 0..450 {
-            overview = self.lan.overview();
-            if overview.interfaces == interfaces && overview.errors.is_empty() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("not {interfaces:?}: {overview:?}");
+        harness::eventually(&format!("it speaks on {interfaces:?}"), || {
+            let overview = self.lan.overview();
+            (overview.interfaces == interfaces && overview.errors.is_empty()).then_some(())
+        });
     }
 
     fn error(&self) -> Option<String> {

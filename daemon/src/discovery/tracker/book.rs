@@ -1,9 +1,7 @@
 //! Which folder wants which trackers, what is to be asked next, and what came of it. Pure: times are
 //! since the start, jitter is an argument, the deed is the caller's.
 //!
-//! All trackers of a folder are asked, side by side: there are no tiers as in BEP 12, since those
-//! spare the trackers and not the user, who would wait until the first is found dead, and never meet
-//! a peer that reached another one.
+//! All trackers of a folder are asked, side by side, but for alternatives that stand by: see `listed`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,21 +9,17 @@ use std::time::Duration;
 use keystore::{DiscoveryId, FolderId};
 
 use super::line::{Line, Row};
+use super::listed::{LineKey, Listed, Listing, families};
 use super::swarm::{Heard, Step};
-use super::url::{Host, Scheme, TrackerUrl};
+use super::url::{Scheme, TrackerUrl};
 use super::{Family, TrackerError};
 use crate::discovery::Reachable;
 
-/// As many trackers are asked for one folder; a link or a configuration that names more is a mistake.
-const MAX_TRACKERS: usize = 32;
 /// A change of our port is told after this long, in case there is another right behind it…
 const PORT_SETTLES: Duration = Duration::from_secs(3);
 /// …and after this long when the last change is not older than [`PORT_IS_STEADY`].
 const PORT_SETTLES_SLOWLY: Duration = Duration::from_secs(60);
 const PORT_IS_STEADY: Duration = Duration::from_secs(300);
-
-/// A tracker over one address family.
-pub(super) type LineKey = (TrackerUrl, Family);
 
 /// One request that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,25 +35,13 @@ pub(super) struct Job {
 /// What came of a request.
 pub(super) type Outcome = Result<Heard, TrackerError>;
 
-#[derive(Debug)]
-struct Listed {
-    discovery: DiscoveryId,
-    /// As they were given, and what they are.
-    trackers: Vec<(String, Result<TrackerUrl, String>)>,
-}
-
-impl Listed {
-    fn lines(&self) -> BTreeSet<LineKey> {
-        let urls = self.trackers.iter().filter_map(|(_, url)| url.as_ref().ok());
-        urls.flat_map(|url| families(url).into_iter().map(|family| (url.clone(), family))).collect()
-    }
-}
-
 /// What `status` shows of one tracker of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) source: String,
     pub(super) row: Row,
+    /// It is not asked while another answers that was named as an alternative before it.
+    pub(super) stands_by: bool,
 }
 
 #[derive(Debug)]
@@ -87,26 +69,60 @@ impl Book {
         &mut self,
         folder: FolderId,
         discovery: DiscoveryId,
-        trackers: Vec<String>,
+        trackers: &[String],
         now: Duration,
     ) {
         if self.is_ending {
             return;
         }
         let old = self.folders.remove(&folder);
-        let listed = Listed { discovery, trackers: parse_all(trackers) };
-        let lines = listed.lines();
-        for key in &lines {
-            let new = || Line::new(port_of(self.reachable, key.1), key.0.scheme == Scheme::Udp);
-            self.lines.entry(key.clone()).or_insert_with(new).want(discovery, folder, now);
-        }
+        let mut listed = Listed::parse(discovery, trackers);
+        listed.asked = self.to_ask(&listed);
+        listed.asked.iter().for_each(|key| self.want(key, discovery, folder, now));
         if let Some(old) = old {
-            let is_kept = |key: &LineKey| old.discovery == discovery && lines.contains(key);
+            let is_kept = |key: &LineKey| old.discovery == discovery && listed.asked.contains(key);
             self.unwant(&old, |key| !is_kept(key), now);
         }
-        if !listed.trackers.is_empty() {
+        if !listed.is_empty() {
             self.folders.insert(folder, listed);
+            self.choose(folder, now);
         }
+    }
+
+    /// Of a folder's alternatives, asks those that are to be asked as things stand.
+    fn choose(&mut self, folder: FolderId, now: Duration) {
+        // Who is asked more may be known to fail, for another folder.
+        while let Some(mut listed) = self.folders.remove(&folder) {
+            let to_ask = self.to_ask(&listed);
+            let is_settled = to_ask == listed.asked;
+            to_ask.difference(&listed.asked).for_each(|key| self.want(key, listed.discovery, folder, now));
+            self.unwant(&listed, |key| !to_ask.contains(key), now);
+            listed.asked = to_ask;
+            self.folders.insert(folder, listed);
+            if is_settled {
+                return;
+            }
+        }
+    }
+
+    /// The same for all folders for which it may be others now.
+    fn choose_all(&mut self, now: Duration) {
+        let all = self.folders.iter().filter(|(_, listed)| listed.has_alternatives());
+        let all: Vec<FolderId> = all.map(|(folder, _)| *folder).collect();
+        all.into_iter().for_each(|folder| self.choose(folder, now));
+    }
+
+    fn to_ask(&self, listed: &Listed) -> BTreeSet<LineKey> {
+        listed.to_ask(|url| {
+            let is_out_of_reach =
+                families(url).into_iter().all(|family| port_of(self.reachable, family).is_none());
+            is_out_of_reach || self.row(url, &listed.discovery).is_well == Some(false)
+        })
+    }
+
+    fn want(&mut self, key: &LineKey, discovery: DiscoveryId, folder: FolderId, now: Duration) {
+        let new = || Line::new(port_of(self.reachable, key.1), key.0.scheme == Scheme::Udp);
+        self.lines.entry(key.clone()).or_insert_with(new).want(discovery, folder, now);
     }
 
     /// Tells all its trackers that we are gone.
@@ -117,7 +133,7 @@ impl Book {
     }
 
     fn unwant(&mut self, old: &Listed, is_left: impl Fn(&LineKey) -> bool, now: Duration) {
-        for key in old.lines().iter().filter(|key| is_left(key)) {
+        for key in old.asked.iter().filter(|key| is_left(key)) {
             if let Some(line) = self.lines.get_mut(key) {
                 line.unwant(&old.discovery, now);
             }
@@ -138,6 +154,7 @@ impl Book {
         self.reachable = reachable;
         self.last_change = Some(now);
         self.drop_empty_lines();
+        self.choose_all(now);
     }
 
     /// The network has changed.
@@ -190,17 +207,20 @@ impl Book {
             Err(error) => line.handle_failure(&job.discovery, job.step, error.to_string(), now, jitter),
         }
         self.drop_empty_lines();
+        self.choose_all(now);
     }
 
     /// One row for each tracker of a folder, in the order in which they were given.
     pub(super) fn status(&self, folder: FolderId) -> Vec<Shown> {
         let Some(listed) = self.folders.get(&folder) else { return Vec::new() };
-        let row = |url: &Result<TrackerUrl, String>| match url {
-            Ok(url) => self.row(url, &listed.discovery),
-            Err(error) => Row { error: Some(error.clone()), ..Row::default() },
+        let shown = |Listing { source, url }: &Listing| {
+            let (row, stands_by) = match url {
+                Ok(url) => (self.row(url, &listed.discovery), listed.stands_by(url)),
+                Err(error) => (Row { error: Some(error.clone()), ..Row::default() }, false),
+            };
+            Shown { source: source.clone(), row, stands_by }
         };
-        let shown = |(source, url): &(String, _)| Shown { source: source.clone(), row: row(url) };
-        listed.trackers.iter().map(shown).collect()
+        listed.items.iter().flatten().map(shown).collect()
     }
 
     /// Both families in one: what is well over one of them needs no mention of the other.
@@ -219,7 +239,7 @@ impl Book {
             next: next(&present).or(next(&absent)),
             found: rows.iter().map(|row| row.found).sum(),
             error: if is_well || is_undecided { None } else { errors.next() },
-            is_well: (!is_undecided).then_some(is_well),
+            is_well: (!is_undecided && !rows.is_empty()).then_some(is_well),
             is_absent: false,
         }
     }
@@ -229,32 +249,11 @@ impl Book {
     }
 }
 
-/// The families over which a tracker may be reached; of a name, both are tried.
-fn families(url: &TrackerUrl) -> Vec<Family> {
-    match &url.host {
-        Host::Ip(ip) => vec![Family::of(*ip)],
-        Host::Name(_) => vec![Family::V4, Family::V6],
-    }
-}
-
 fn port_of(reachable: Reachable, family: Family) -> Option<u16> {
     match family {
         Family::V4 => reachable.v4,
         Family::V6 => reachable.v6,
     }
-}
-
-fn parse_all(trackers: Vec<String>) -> Vec<(String, Result<TrackerUrl, String>)> {
-    let parse = |(at, text): (usize, String)| {
-        let url = match text.parse::<TrackerUrl>() {
-            _ if at >= MAX_TRACKERS => Err(format!("it is not asked: only {MAX_TRACKERS} trackers are")),
-            Ok(url) => Ok(url),
-            Err(error) => Err(error.to_string()),
-        };
-        (text, url)
-    };
-    // More than the limit are shown, but not without end.
-    trackers.into_iter().take(2 * MAX_TRACKERS).enumerate().map(parse).collect()
 }
 
 #[cfg(test)]

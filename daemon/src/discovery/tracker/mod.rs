@@ -9,7 +9,8 @@
 //! folder uses which trackers. Nothing is believed but that the tracker has said it.
 //!
 //! - `url`, `error`: what is configured, and what a person is told when it does not work.
-//! - `swarm`, `line`, `book`: pure; one folder at one tracker, one tracker, all of them.
+//! - `swarm`, `line`, `listed`, `book`: pure; one folder at one tracker, one tracker, the trackers of one
+//!   folder, all of them.
 //! - `ask` with `udp`, `http`, `names`: one question and its answer.
 //! - `run`: the loop that joins both; `own`, `random`: its small needs.
 
@@ -18,6 +19,7 @@ mod book;
 mod error;
 mod http;
 mod line;
+mod listed;
 mod names;
 mod own;
 mod random;
@@ -116,8 +118,9 @@ impl Trackers {
         Self { shared, task: tokio::spawn(run.run()) }
     }
 
-    /// Sets a folder's trackers; those that it had and has no more are told that it goes.
-    pub fn set_folder(&self, folder: FolderId, discovery: DiscoveryId, trackers: Vec<String>) {
+    /// Sets a folder's trackers; those that it had and has no more are told that it goes. An item of
+    /// several URLs with blanks between them names alternatives, see [`urls`].
+    pub fn set_folder(&self, folder: FolderId, discovery: DiscoveryId, trackers: &[String]) {
         self.shared.book.lock().set_folder(folder, discovery, trackers, self.shared.now());
         self.shared.changed.notify_one();
     }
@@ -153,7 +156,7 @@ impl Trackers {
 }
 
 fn way_status(shown: Shown, now: Duration, clock: SystemTime) -> WayStatus {
-    let Shown { source, row } = shown;
+    let Shown { source, row, stands_by } = shown;
     WayStatus {
         way: Way::Tracker,
         source,
@@ -161,7 +164,13 @@ fn way_status(shown: Shown, now: Duration, clock: SystemTime) -> WayStatus {
         next: row.next.and_then(|at| clock.checked_add(at.saturating_sub(now))),
         found: row.found,
         error: row.error,
+        stands_by,
     }
+}
+
+/// All URLs that a list of trackers names, those of alternatives among them.
+pub fn urls(trackers: &[String]) -> impl Iterator<Item = &str> {
+    trackers.iter().flat_map(|item| listed::split(item))
 }
 
 /// What a tracker says of a folder when it is only asked.

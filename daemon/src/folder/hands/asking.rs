@@ -11,7 +11,6 @@ use protocol::{NodeId, NodeStore};
 use tokio::sync::oneshot;
 
 use super::Hands;
-use crate::folder::contacts;
 use crate::folder::runner::Input;
 use crate::net::{ChunkAnswer, FetchError, Peer, Serve};
 
@@ -74,10 +73,8 @@ impl Hands {
 
     /// Leaves all links of the folder and joins again.
     pub fn rejoin(self: &Arc<Self>) {
-        self.net.remove_folder(self.secret.folder_id());
         let opening = crate::folder::opening_of(&self.secret, &self.kept);
-        self.net.add_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
-        contacts::dial_known(&self.net, self.secret.folder_id(), &self.kept);
+        self.net.rejoin_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
     }
 }
 

@@ -111,7 +111,8 @@ fn what_was_never_a_chunk_is_not_here() {
 fn a_complete_staged_content_is_served_before_it_is_in_place() {
     let serving = serving(&[("f", b"bytes")]);
     let wanted = serving.refs("f")[0];
-    let wish = Prepare { content: wanted.content, size: 5, same: vec![path("f")], earlier: None };
+    let wish =
+        Prepare { content: wanted.content, size: 5, mode: 0o644, same: vec![path("f")], earlier: None };
     assert_eq!(serving.server.stage.prepare(&[wish])[0].missing, Ok(Vec::new()));
     serving.world.records.0.lock().clear();
     assert_eq!(serving.chunk(&wanted).as_deref(), Some(&b"bytes"[..]));
@@ -125,7 +126,8 @@ fn what_is_gathered_is_served_as_far_as_it_is_here() {
     let chunks: Vec<_> = refs.iter().map(|chunk| serving.chunk(chunk).expect("served")).collect();
     serving.world.records.0.lock().clear();
     serving.server.close_files();
-    let wish = Prepare { content: refs[0].content, size: 2_000_000, same: Vec::new(), earlier: None };
+    let wish =
+        Prepare { content: refs[0].content, size: 2_000_000, mode: 0o644, same: Vec::new(), earlier: None };
     assert_eq!(serving.server.stage.prepare(&[wish])[0].missing.as_ref().map(Vec::len), Ok(refs.len()));
     assert_eq!(serving.chunk(&refs[1]), None, "nothing is here yet");
     assert_eq!(serving.server.stage.write(&refs[1], &chunks[1]), crate::folder::stage::Written::Ok);

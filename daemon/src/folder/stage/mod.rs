@@ -69,6 +69,8 @@ struct Wanted {
 struct Content {
     size: u64,
     missing: BTreeMap<u64, Missing>,
+    /// The mode that its file is made with when its only chunk arrives; until then there is none.
+    made_with: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,27 +118,34 @@ impl Stage {
     /// tells what is missing. Reads and hashes all that is reused. The chunk lists of contents that
     /// have one must be whole.
     pub fn prepare(&self, wishes: &[Prepare]) -> Vec<Prepared> {
+        let mut free = None;
         let prepared = |wish: &Prepare| Prepared {
             content: wish.content,
-            missing: self.prepare_one(wish).map_err(|e| e.to_string()),
+            missing: self.prepare_one(wish, &mut free).map_err(|e| e.to_string()),
         };
         wishes.iter().map(prepared).collect()
     }
 
     /// Verifies a chunk and writes it to its staged file, in any order, from any thread.
     pub fn write(&self, chunk: &ChunkWanted, bytes: &Bytes) -> Written {
-        let (size, missing) = match self.wanted.lock().contents.get(&chunk.content) {
+        let (size, missing, made_with) = match self.wanted.lock().contents.get(&chunk.content) {
             None => return Written::Unwanted,
             Some(content) => match content.missing.get(&chunk.number) {
                 None => return Written::Ok,
-                Some(missing) => (content.size, *missing),
+                Some(missing) => (content.size, *missing, content.made_with),
             },
         };
         let fits = bytes.len() == missing.len as usize && chunk.len == missing.len;
         if !fits || !missing.id.verify(&self.content_key, bytes) {
             return Written::Bad;
         }
-        match self.put(&chunk.content, size, missing.offset, bytes) {
+        let made = made_with.map(|mode| self.disk.stage_whole(&staged_name(&chunk.content), bytes, mode));
+        let written = match made {
+            Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Some(Ok(())) => Ok(()),
+            _ => self.put(&chunk.content, size, missing.offset, bytes),
+        };
+        match written {
             Ok(()) => {
                 self.arrived(chunk);
                 Written::Ok

@@ -30,7 +30,13 @@ impl From<StoreError> for PrepareError {
 }
 
 impl Stage {
-    pub(super) fn prepare_one(&self, wish: &Prepare) -> Result<Vec<ChunkWanted>, PrepareError> {
+    /// `free` is what was free on the disk when a short content asked last: they are many, and each
+    /// is little.
+    pub(super) fn prepare_one(
+        &self,
+        wish: &Prepare,
+        free: &mut Option<u64>,
+    ) -> Result<Vec<ChunkWanted>, PrepareError> {
         let at = Place::Staged(staged_name(&wish.content));
         let staged = self.disk.stat(&at)?;
         if let Some(missing) = self.known(wish, staged.as_ref()) {
@@ -38,12 +44,16 @@ impl Stage {
         }
         self.drop_content(&wish.content);
         let list = ChunkList::load(&*self.nodes, &wish.content, wish.size)?;
-        self.check_space(&list, staged.as_ref())?;
+        if wish.size > MIN_CHUNK_BYTES as u64 {
+            *free = None;
+        }
+        self.check_space(&list, staged.as_ref(), free)?;
         let is_there = staged.is_some() || wish.same.iter().any(|path| self.copy(path, wish));
-        let mut missing = BTreeMap::new();
+        let (mut missing, mut made_with) = (BTreeMap::new(), None);
         if !is_there && wish.size <= MIN_CHUNK_BYTES as u64 && wish.size > 0 {
             // Made when its only chunk arrives: a first sync has very many of these.
             collect(&list, |chunk| add(&mut missing, chunk))?;
+            made_with = Some(wish.mode);
         } else {
             let file = self.disk.stage(&staged_name(&wish.content))?;
             file.set_length(wish.size)?;
@@ -52,7 +62,7 @@ impl Stage {
                 self.reuse(&*file, path, content, &mut missing)?;
             }
         }
-        Ok(self.want(wish, missing))
+        Ok(self.want(wish, missing, made_with))
     }
 
     /// What is missing of a content that has been prepared in this run, and is still there.
@@ -66,21 +76,35 @@ impl Stage {
         (is_there || to_be_made).then(|| refs(&wish.content, &content.missing))
     }
 
-    fn want(&self, wish: &Prepare, missing: BTreeMap<u64, Missing>) -> Vec<ChunkWanted> {
+    fn want(
+        &self,
+        wish: &Prepare,
+        missing: BTreeMap<u64, Missing>,
+        made_with: Option<u16>,
+    ) -> Vec<ChunkWanted> {
         let answer = refs(&wish.content, &missing);
         let mut wanted = self.wanted.lock();
         wanted.missing_bytes += missing.values().map(|missing| u64::from(missing.len)).sum::<u64>();
-        wanted.contents.insert(wish.content, Content { size: wish.size, missing });
+        wanted.contents.insert(wish.content, Content { size: wish.size, missing, made_with });
         answer
     }
 
     /// Everything that was promised before must still find room.
-    fn check_space(&self, list: &ChunkList<'_>, staged: Option<&DiskStat>) -> Result<(), PrepareError> {
+    fn check_space(
+        &self,
+        list: &ChunkList<'_>,
+        staged: Option<&DiskStat>,
+        free: &mut Option<u64>,
+    ) -> Result<(), PrepareError> {
         let mut needs = 0;
         collect(list, |chunk| needs += if chunk.id.is_hole() { 0 } else { u64::from(chunk.len) })?;
         let needs = needs.saturating_sub(staged.map_or(0, |staged| staged.allocated));
         let promised = self.wanted.lock().missing_bytes;
-        let free = self.disk.free_bytes()?.saturating_sub(promised);
+        let free = match *free {
+            Some(free) => free,
+            None => *free.insert(self.disk.free_bytes()?),
+        };
+        let free = free.saturating_sub(promised);
         if needs > free { Err(PrepareError::NoSpace { needs, free }) } else { Ok(()) }
     }
 

@@ -35,7 +35,7 @@ impl Staging {
         hasher.update(bytes);
         let Hashed { id, size, nodes, .. } = hasher.finish();
         self.nodes.save(&nodes).expect("save");
-        Prepare { content: id, size, same: Vec::new(), earlier: None }
+        Prepare { content: id, size, mode: 0o640, same: Vec::new(), earlier: None }
     }
 
     fn prepare(&self, wish: &Prepare) -> Vec<ChunkWanted> {
@@ -194,7 +194,8 @@ fn what_does_not_fit_on_the_disk_is_said_before() {
 #[test]
 fn a_content_without_its_chunk_list_is_refused() {
     let staging = staging();
-    let wish = Prepare { content: ContentId([5; 32]), size: 1 << 40, same: Vec::new(), earlier: None };
+    let wish =
+        Prepare { content: ContentId([5; 32]), size: 1 << 40, mode: 0o644, same: Vec::new(), earlier: None };
     assert!(staging.stage.prepare(&[wish]).remove(0).missing.is_err());
 }
 

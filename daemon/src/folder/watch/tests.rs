@@ -9,7 +9,7 @@ use crate::disk::{Call, Effect};
 use crate::folder::scan::tests::support::World;
 
 /// Long: only a broken watcher needs all of it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A watched folder, and all that was noticed since it was last asked.
 struct Watched {

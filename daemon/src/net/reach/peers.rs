@@ -37,6 +37,10 @@ pub(in crate::net) fn handle_message(
     folder: FolderId,
     message: Message,
 ) -> Option<Message> {
+    let names_addresses = matches!(message, Message::Reachable { .. } | Message::Introduced { .. });
+    if names_addresses && !hub.exchange.lock().believes(folder) {
+        return None;
+    }
     match message {
         Message::Observed { address } if link.is_relayed => {
             let _ = address;

@@ -142,7 +142,7 @@ fn two_homes(nats: [Nat; 2]) -> Option<(Tracker, Placed, Placed)> {
 }
 
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "{what}");
         thread::yield_now();
@@ -154,8 +154,8 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
 fn devices_behind_gateways_that_keep_ports_reach_each_other_directly() {
     let Some((tracker, mut anna, mut ben)) = two_homes([Nat::Preserving; 2]) else { return };
     anna.hear_of(&ben, &tracker);
-    let of_ben = anna.joined(Duration::from_secs(15)).expect("ben is reached");
-    let of_anna = ben.joined(Duration::from_secs(5)).expect("anna is there");
+    let of_ben = anna.joined(PATIENCE).expect("ben is reached");
+    let of_anna = ben.joined(PATIENCE).expect("anna is there");
     assert!(of_ben.info().direct && of_anna.info().direct);
     assert_eq!((of_ben.info().address, of_anna.info().address), (ben.public(), anna.public()));
     assert_eq!(tracker.status().introductions, 1);
@@ -174,8 +174,8 @@ fn devices_behind_gateways_that_change_ports_are_relayed_and_the_relay_can_read_
     let Some((tracker, mut anna, mut ben)) = two_homes([Nat::Random; 2]) else { return };
     let captured = Capture::start(&tracker.host);
     anna.hear_of(&ben, &tracker);
-    let of_ben = anna.joined(Duration::from_secs(20)).expect("ben is reached");
-    let of_anna = ben.joined(Duration::from_secs(5)).expect("anna is there");
+    let of_ben = anna.joined(PATIENCE).expect("ben is reached");
+    let of_anna = ben.joined(PATIENCE).expect("anna is there");
     assert!(!of_ben.info().direct && !of_anna.info().direct);
     let nodes = anna.runtime.block_on(of_ben.nodes(&[NodeId::of(NODE)])).unwrap();
     assert_eq!(nodes[0].as_deref(), Some(NODE));
@@ -192,7 +192,7 @@ fn devices_behind_gateways_that_change_ports_are_relayed_and_the_relay_can_read_
 fn a_relayed_link_becomes_direct_when_a_port_opens_and_the_transfer_goes_on() {
     let Some((tracker, mut anna, mut ben)) = two_homes([Nat::Random; 2]) else { return };
     anna.hear_of(&ben, &tracker);
-    let mut peer = anna.joined(Duration::from_secs(20)).expect("ben is reached");
+    let mut peer = anna.joined(PATIENCE).expect("ben is reached");
     assert!(!peer.info().direct);
     let _gateway = PortMapper::start(&ben.host);
     for number in 0..20 {
@@ -202,10 +202,10 @@ fn a_relayed_link_becomes_direct_when_a_port_opens_and_the_transfer_goes_on() {
             ben.device.net.set_port_mapping(true);
         }
         while !anna.fetch(&peer, number) {
-            peer = anna.joined(Duration::from_secs(10)).expect("there is another link");
+            peer = anna.joined(PATIENCE).expect("there is another link");
         }
     }
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !peer.info().direct && Instant::now() < end {
         peer = anna.joined(Duration::from_secs(1)).unwrap_or(peer);
     }
@@ -218,7 +218,7 @@ fn a_relayed_link_becomes_direct_when_a_port_opens_and_the_transfer_goes_on() {
     assert!((0..8).all(|number| anna.fetch(&peer, number)));
     assert!(tracker.host.sent_bytes() - before < 100_000, "packets go directly");
     eventually("the relay is given back", || tracker.status().relays == 0);
-    assert!(ben.joined(Duration::from_millis(10)).is_some());
+    assert!(ben.joined(PATIENCE).is_some());
 }
 
 #[test]
@@ -232,12 +232,12 @@ fn a_peer_that_both_reach_introduces_two_that_do_not_reach_each_other() {
     let mut ben = Placed::new(internet.home(Nat::Preserving), 2);
     for device in [&mut anna, &mut ben] {
         device.device.net.dial(folder(), carl.public(), FoundBy::Pinned);
-        device.joined(Duration::from_secs(10)).expect("carl is reached");
-        carl.joined(Duration::from_secs(10)).expect("carl is reached");
+        device.joined(PATIENCE).expect("carl is reached");
+        carl.joined(PATIENCE).expect("carl is reached");
     }
     let namer = IpAddr::V4(carl.host.public());
     anna.device.net.hint(folder(), ben.public(), FoundBy::Exchange, namer);
-    let of_ben = anna.joined(Duration::from_secs(15)).expect("ben is reached");
+    let of_ben = anna.joined(PATIENCE).expect("ben is reached");
     assert_eq!((of_ben.info().device_id, of_ben.info().direct), (ben.device.id, true));
     assert!(anna.fetch(&of_ben, 7));
 }

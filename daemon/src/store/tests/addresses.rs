@@ -93,3 +93,13 @@ fn what_is_told_of_a_folder_that_was_forgotten_is_not_kept_for_the_next_one() {
     folder.note_reached(&device(1), address(2), 0).expect("is no error");
     assert_eq!(store.folder(&FOLDER).expect("a folder").known_addresses(1).expect("reads"), []);
 }
+
+#[test]
+fn an_address_that_is_forgotten_is_gone_and_no_other() {
+    let folder = Home::new().folder();
+    for n in 1..=2 {
+        folder.note_reached(&device(n), address(n), 10).expect("saves");
+    }
+    folder.forget_address(address(1)).expect("forgets");
+    assert_eq!(addresses(&folder.known_addresses(20).expect("reads")), [address(2)]);
+}

@@ -8,7 +8,7 @@ use protocol::{Records, RelPath};
 use super::{FOLDER, Home, file, path};
 use crate::store::{Changes, DatabaseError, Durability, FolderFacts, Marker, Store, is_damaged};
 
-fn records(count: u64) -> Changes {
+pub(super) fn records(count: u64) -> Changes {
     let records = (0..count).map(|n| {
         let path = path(&format!("d{}/f{n}", n % 10));
         let record = file(&path, n);

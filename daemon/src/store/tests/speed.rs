@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use protocol::Records;
+use protocol::{Content, Records};
+use rusqlite::StatementStatus;
 
 use super::{Home, file, path};
-use crate::store::{Changes, Durability};
+use crate::store::records::search_by;
+use crate::store::{Changes, Durability, FolderStore};
 
 const FILES: u64 = 100_000;
 const DIRECTORIES: u64 = 1_000;
@@ -46,4 +48,26 @@ fn a_record_costs_less_than_200_bytes() {
     );
     assert_eq!(found as u64, FILES);
     assert!(bytes < 200);
+}
+
+/// Planning a statement costs more than running it.
+#[test]
+fn the_search_for_a_content_is_planned_once_however_often_it_runs() {
+    let home = Home::new();
+    let folder = home.folder();
+    folder.save(&file::records(100), Durability::Process).expect("saves");
+    let planned = |folder: &FolderStore| {
+        let planned = folder.shared.connections.read(|connection| {
+            let select = connection.prepare_cached(&search_by("tag"))?;
+            Ok((select.get_status(StatementStatus::Run), select.get_status(StatementStatus::RePrepare)))
+        });
+        planned.expect("reads")
+    };
+    for n in 0..100 {
+        let path = path(&format!("d{}/f{n}", n % 10));
+        let record = folder.record(&path).expect("reads").expect("is there");
+        let Content::File { id, .. } = record.shown.content else { panic!("a file") };
+        assert_eq!(folder.with_content(&id, 2).expect("reads").len(), 1);
+    }
+    assert_eq!(planned(&folder), (100, 0));
 }

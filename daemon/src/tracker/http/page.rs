@@ -40,6 +40,24 @@ pub(super) fn metrics(desk: &Desk) -> String {
     line(&mut text, "peers_limit", "", desk.swarms.limits().peers as u64);
     head(&mut text, "uptime_seconds", "Seconds since the start.", "gauge");
     line(&mut text, "uptime_seconds", "", desk.now().since_start().as_secs());
+    let rendezvous = desk.rendezvous();
+    for (name, meaning, kind, value) in [
+        ("introducer_devices", "Devices that can be introduced.", "gauge", rendezvous.connections as u64),
+        (
+            "introducer_registrations",
+            "Folders that they have named.",
+            "gauge",
+            rendezvous.registrations as u64,
+        ),
+        ("introductions_total", "Introductions made.", "counter", rendezvous.introductions),
+        ("introducer_refusals_total", "Introductions and relays refused.", "counter", rendezvous.refusals),
+        ("relays", "Relays that are lent now.", "gauge", rendezvous.relays as u64),
+        ("relays_total", "Relays lent.", "counter", rendezvous.relays_lent),
+        ("relayed_bytes_total", "Bytes that relays have passed on.", "counter", rendezvous.relayed_bytes),
+    ] {
+        head(&mut text, name, meaning, kind);
+        line(&mut text, name, "", value);
+    }
     for (name, labels, meaning, count) in METRICS {
         if !meaning.is_empty() {
             head(&mut text, name, meaning, "counter");
@@ -65,12 +83,17 @@ fn line(text: &mut String, name: &str, labels: &str, value: u64) {
 pub(super) fn status(desk: &Desk) -> String {
     let population = desk.swarms.population();
     let announces = [Count::UdpAnnounces, Count::HttpAnnounces].map(|count| desk.counters.get(count));
+    let rendezvous = desk.rendezvous();
     let rows = [
         ("Swarms", population.swarms as u64),
         ("Peers over IPv4", population.v4 as u64),
         ("Peers over IPv6", population.v6 as u64),
         ("Announces over UDP", announces[0]),
         ("Announces over HTTP", announces[1]),
+        ("Devices that can be introduced", rendezvous.connections as u64),
+        ("Introductions", rendezvous.introductions),
+        ("Relays now", rendezvous.relays as u64),
+        ("Megabytes relayed", rendezvous.relayed_bytes / 1_000_000),
         ("Hours since the start", desk.now().since_start().as_secs() / 3_600),
     ];
     let rows: String =

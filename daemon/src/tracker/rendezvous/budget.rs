@@ -1,6 +1,10 @@
 //! A budget that fills up steadily. Pure: the time is an argument.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// So many tokens at once, and so many more in a second.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,27 @@ impl Budget {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.left = (self.left + passed * self.per_second).min(self.most);
         self.at = now;
+    }
+}
+
+/// A rate that all relays keep together; clones share it.
+#[derive(Clone, Debug)]
+pub struct TotalRate {
+    start: Instant,
+    budget: Arc<Mutex<Budget>>,
+}
+
+impl TotalRate {
+    /// So many bytes a second, and a tenth of that at once.
+    pub fn new(bytes_per_second: u64) -> Self {
+        let rate = bytes_per_second.max(1) as f64;
+        let budget = Budget::new(rate / 10.0, rate, Duration::ZERO);
+        Self { start: Instant::now(), budget: Arc::new(Mutex::new(budget)) }
+    }
+
+    /// Takes what was passed on; how long the one who has passed it on is to wait.
+    pub(super) fn spend(&self, bytes: usize) -> Option<Duration> {
+        self.budget.lock().spend(bytes as f64, self.start.elapsed())
     }
 }
 

@@ -36,6 +36,7 @@ use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
 use tokio::time::timeout;
 
 pub use self::book::RendezvousStatus;
+pub use self::budget::TotalRate;
 use self::session::Shared;
 use self::shared::SharedSocket;
 use super::udp::ForeignDatagrams;
@@ -44,6 +45,10 @@ use super::udp::ForeignDatagrams;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// From this many handshakes under way on, who comes must first prove his address.
 const RETRY_FROM: usize = 32;
+
+/// What all relays pass on together, if nothing else is said: some 270 Mbit/s, eight relays at their full
+/// rate, so that what is lent to strangers does not fill the line of a common server.
+pub const TOTAL_BYTES_PER_SECOND: u64 = 32 << 20;
 
 /// Where packets come from.
 #[derive(Debug)]
@@ -88,6 +93,8 @@ pub struct RelayLimits {
     pub ports: Option<RangeInclusive<u16>>,
     /// What one relay passes on, both ways together.
     pub bytes_per_second: u64,
+    /// What all of them pass on together.
+    pub total: TotalRate,
     /// Relays in all; each has a socket and a task.
     pub relays: usize,
     /// Relays of one IP address.
@@ -98,7 +105,8 @@ pub struct RelayLimits {
 
 impl Default for RelayLimits {
     fn default() -> Self {
-        Self { ports: None, bytes_per_second: 4 << 20, relays: 256, per_ip: 16, per_pair: 4 }
+        let total = TotalRate::new(TOTAL_BYTES_PER_SECOND);
+        Self { ports: None, bytes_per_second: 4 << 20, total, relays: 256, per_ip: 16, per_pair: 4 }
     }
 }
 
@@ -179,12 +187,28 @@ impl Rendezvous {
         self.shared.status()
     }
 
+    /// Its figures, also for later.
+    pub fn gauge(&self) -> RendezvousGauge {
+        RendezvousGauge(Arc::clone(&self.shared))
+    }
+
     /// Ends all connections and waits until the other sides could hear of it.
     pub async fn close(&self) {
         self.shared.close();
         self.endpoint.close(VarInt::from_u32(0), b"shutting down");
         // Best effort: who does not acknowledge finds out by himself.
         let _ = timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+/// Shows the figures of an introducer.
+#[derive(Debug)]
+pub struct RendezvousGauge(Arc<Shared>);
+
+impl RendezvousGauge {
+    /// The figures as they are now.
+    pub fn read(&self) -> RendezvousStatus {
+        self.0.status()
     }
 }
 

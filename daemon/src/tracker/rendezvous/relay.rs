@@ -16,8 +16,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::budget::Budget;
-use super::canonical;
+use super::budget::{Budget, TotalRate};
+use super::{RelayLimits, canonical};
 
 /// Tokens that have not come by then will not come.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
@@ -47,6 +47,8 @@ pub(super) struct Relay {
     pub(super) port: u16,
     sides: [Side; 2],
     bytes_per_second: u64,
+    /// What all relays keep together.
+    total: TotalRate,
     start: Instant,
     is_joined: AtomicBool,
     /// Milliseconds after the start.
@@ -57,17 +59,13 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Takes a port for a relay between two sides.
-    pub(super) fn open(
-        ip: IpAddr,
-        ports: Option<&RangeInclusive<u16>>,
-        sides: [Side; 2],
-        bytes_per_second: u64,
-    ) -> io::Result<(Self, UdpSocket)> {
-        let socket = UdpSocket::from_std(bind_in(ip, ports)?)?;
+    pub(super) fn open(ip: IpAddr, sides: [Side; 2], limits: &RelayLimits) -> io::Result<(Self, UdpSocket)> {
+        let socket = UdpSocket::from_std(bind_in(ip, limits.ports.as_ref())?)?;
         let relay = Self {
             port: socket.local_addr()?.port(),
             sides,
-            bytes_per_second: bytes_per_second.max(1),
+            bytes_per_second: limits.bytes_per_second.max(1),
+            total: limits.total.clone(),
             start: Instant::now(),
             is_joined: AtomicBool::new(false),
             last_packet: AtomicU64::new(0),
@@ -116,7 +114,8 @@ impl Relay {
                 // What the socket's buffer does not hold is lost, as on any line.
                 let _ = socket.try_send_to(packet, to);
                 self.passed.fetch_add(len as u64, Ordering::Relaxed);
-                if let Some(pause) = budget.spend(len as f64, self.start.elapsed()) {
+                let own = budget.spend(len as f64, self.start.elapsed());
+                if let Some(pause) = own.max(self.total.spend(len)) {
                     sleep(pause).await;
                 }
             }

@@ -186,7 +186,7 @@ impl Shared {
         state.check_room(limits, devices, ips)?;
         let token = || Token(crate::random::bytes());
         let sides = addresses.map(|address| Side { token: token(), ip: address.ip() });
-        let opened = Relay::open(self.ip, limits.ports.as_ref(), sides, limits.bytes_per_second);
+        let opened = Relay::open(self.ip, sides, limits);
         let (relay, socket) = opened.map_err(|error| {
             debug!(%error, "no port for a relay");
             Refusal::NoRelay

@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 
+use harness::wait::PATIENCE;
 use keystore::DiscoveryId;
 use protocol::frame::FrameDecoder;
 use protocol::rendezvous::{ALPN, Ask, MAX_RENDEZVOUS_BYTES, Refusal, Tell, datagram};
@@ -104,7 +105,7 @@ impl Device {
                 self.decoder.push(&chunk.bytes);
             }
         };
-        timeout(Duration::from_secs(10), next).await.expect("something is told")
+        timeout(PATIENCE, next).await.expect("something is told")
     }
 
     /// Asks for a relay to the other and has both of them told.
@@ -131,7 +132,7 @@ async fn registered(server: &Rendezvous, count: usize) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), known).await.expect("the registrations arrive");
+    timeout(PATIENCE, known).await.expect("the registrations arrive");
 }
 
 async fn two(server: &Rendezvous) -> (Device, Device) {
@@ -143,13 +144,20 @@ async fn two(server: &Rendezvous) -> (Device, Device) {
 /// A UDP socket of somebody on loopback.
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-fn received(socket: &UdpSocket) -> Option<Vec<u8>> {
+fn received(socket: &UdpSocket) -> Vec<u8> {
     let mut buffer = [0; 2000];
-    socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec())
+    let len = socket.recv(&mut buffer).expect("something comes");
+    buffer[..len].to_vec()
+}
+
+/// Nothing comes for a while that is long on loopback.
+fn is_silent(socket: &UdpSocket) -> bool {
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    socket.recv(&mut [0; 2000]).is_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,10 +209,10 @@ async fn a_relay_passes_packets_of_quic_between_the_two_and_nothing_else() {
     stranger.send_to(&tokens[0][..16], relay).unwrap();
     a.send_to(&[0x0f, 3], relay).unwrap();
     a.send_to(&[0xc0, 4], relay).unwrap();
-    assert_eq!(received(&b), Some(vec![0xc0, 4]));
+    assert_eq!(received(&b), [0xc0, 4]);
     b.send_to(&[0x40, 5], relay).unwrap();
-    assert_eq!(received(&a), Some(vec![0x40, 5]));
-    assert_eq!(received(&stranger), None);
+    assert_eq!(received(&a), [0x40, 5]);
+    assert!(is_silent(&stranger));
     assert_eq!(server.status().relayed_bytes, 4);
 }
 
@@ -219,7 +227,7 @@ async fn one_device_with_both_tokens_is_not_echoed() {
         a.send_to(token, relay).unwrap();
     }
     a.send_to(&[0xc0, 4], relay).unwrap();
-    assert_eq!(received(&a), None);
+    assert!(is_silent(&a));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,7 +243,7 @@ async fn the_two_have_one_relay_until_they_end_it() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), ended).await.expect("it ends");
+    timeout(PATIENCE, ended).await.expect("it ends");
     anna.relay(&mut ben).await;
 }
 
@@ -269,10 +277,35 @@ async fn a_relay_keeps_its_rate() {
     // The burst is 19,000 bytes; the rest takes its time.
     for _ in 0..60 {
         a.send_to(&[0xc0; 1000], relay).unwrap();
-        passed += received(&b).map_or(0, |packet| packet.len());
+        passed += received(&b).len();
     }
     assert_eq!(passed, 60_000);
     assert!(start.elapsed() > Duration::from_millis(350), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_relays_keep_a_rate_together() {
+    let limits = RelayLimits { total: TotalRate::new(100_000), ..RelayLimits::default() };
+    let server = start(Some(limits.clone()));
+    // What another relay, on whatever address of the tracker, has just passed on.
+    assert!(limits.total.spend(50_000).is_some());
+    let (mut anna, mut ben) = two(&server).await;
+    let (port, tokens) = anna.relay(&mut ben).await;
+    let relay = SocketAddr::from(([127, 0, 0, 1], port));
+    let (a, b) = (socket(), socket());
+    a.send_to(&tokens[0], relay).unwrap();
+    b.send_to(&tokens[1], relay).unwrap();
+    assert_eq!(anna.told().await, Tell::RelayReady { port });
+    let start = std::time::Instant::now();
+    let passed: usize = (0..60)
+        .map(|_| {
+            a.send_to(&[0xc0; 1000], relay).unwrap();
+            received(&b).len()
+        })
+        .sum();
+    assert_eq!(passed, 60_000);
+    // All but what may pass at once, and what of it is due to pass while this one begins.
+    assert!(start.elapsed() > Duration::from_millis(450), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ impl Client {
         let socket = UdpSocket::bind(own).unwrap();
         // Connected, so an answer from another address would not arrive.
         socket.connect(tracker).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         Self(socket)
     }
 

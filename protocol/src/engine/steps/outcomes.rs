@@ -62,6 +62,11 @@ impl<S: FolderStore> Engine<S> {
         }
         self.busy = Busy::Applying;
         self.effects.push_back(Effect::Apply(ops));
+        if let Some(window) = self.step.window.take() {
+            let wanted = self.want_ahead(&window);
+            self.step.window = Some(window);
+            wanted?;
+        }
         Ok(true)
     }
 

@@ -211,31 +211,70 @@ impl<S: FolderStore> Engine<S> {
     }
 
     pub(super) fn want_contents(&mut self, window: &Window) -> Result<(), EngineError> {
-        let mut short = Vec::new();
-        let mut bytes = 0;
+        let mut wishes = Vec::new();
         for op in &window.ops {
-            let (Source::Staged(content), Some(Content::File { size, .. })) =
-                (&op.source, op.after.as_ref().map(|after| &after.content))
-            else {
-                continue;
-            };
-            if self.staging.has(content) {
+            let (Source::Staged(_), Some(after)) = (&op.source, &op.after) else { continue };
+            let before = op.before.as_ref().map(|record| &record.shown.content);
+            let wish = self.wish(&op.path, before, &after.content, after.metadata.mode)?;
+            wishes.extend(wish.map(|wish| (op.path.clone(), wish)));
+        }
+        self.want_all(wishes)
+    }
+
+    /// While a window is carried out, the network brings what the next one will want. Not where
+    /// something is removed: it may be a rename, which brings its own content.
+    pub(super) fn want_ahead(&mut self, window: &Window) -> Result<(), EngineError> {
+        let Some((last, _)) = window.edits.last().filter(|_| !self.step.has_removals) else { return Ok(()) };
+        let (mut wishes, mut bytes) = (Vec::new(), 0);
+        for group in self.groups_of_differences() {
+            let (path, edits, removed) = group?;
+            let Some(entry) = edits.iter().find_map(|(_, entry)| entry.as_ref()) else { continue };
+            if path <= last.path || self.rules.is_ignored(&path, entry.content.is_directory()) {
                 continue;
             }
-            let earlier = op.before.as_ref().and_then(|record| match &record.shown.content {
-                Content::File { id, size } if *size > MIN_CHUNK_BYTES as u64 => Some((op.path.clone(), *id)),
-                _ => None,
-            });
-            let same = self.store.with_content(content, MOVE_CANDIDATES)?;
-            let wish = Prepare { content: *content, size: *size, same, earlier };
-            bytes += size;
-            if *size <= MIN_CHUNK_BYTES as u64 {
+            let before = removed.as_ref().map(|entry| &entry.content);
+            if let Some(wish) = self.wish(&path, before, &entry.content, entry.metadata.mode)? {
+                bytes += wish.size;
+                wishes.push((path, wish));
+            }
+            if wishes.len() >= self.settings.window || bytes >= WINDOW_BYTES {
+                break;
+            }
+        }
+        self.want_all(wishes)
+    }
+
+    /// How a content is to be staged that a path will show, unless it is being staged.
+    fn wish(
+        &self,
+        path: &RelPath,
+        before: Option<&Content>,
+        after: &Content,
+        mode: u16,
+    ) -> Result<Option<Prepare>, EngineError> {
+        let Content::File { id, size } = *after else { return Ok(None) };
+        if self.staging.has(&id) || before == Some(after) {
+            return Ok(None);
+        }
+        let earlier = match before {
+            Some(&Content::File { id, size }) if size > MIN_CHUNK_BYTES as u64 => Some((path.clone(), id)),
+            _ => None,
+        };
+        let same = self.store.with_content(&id, MOVE_CANDIDATES)?;
+        Ok(Some(Prepare { content: id, size, mode, same, earlier }))
+    }
+
+    fn want_all(&mut self, wishes: Vec<(RelPath, Prepare)>) -> Result<(), EngineError> {
+        let mut short = Vec::new();
+        if wishes.iter().map(|(_, wish)| wish.size).sum::<u64>() > LARGE_BYTES {
+            self.news.begin();
+        }
+        for (path, wish) in wishes {
+            // Several paths may want one content.
+            if wish.size <= MIN_CHUNK_BYTES as u64 && !self.staging.has(&wish.content) {
                 short.push(wish.clone());
             }
-            self.staging.want(&op.path, wish);
-        }
-        if bytes > LARGE_BYTES {
-            self.news.begin();
+            self.staging.want(&path, wish);
         }
         self.send_prepare(short);
         self.prepare()

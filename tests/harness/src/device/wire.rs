@@ -47,6 +47,16 @@ impl Device {
         self.space().sent_bytes()
     }
 
+    /// Runs a command of the system there, such as `ip`, which must succeed.
+    pub fn run_on_wire(&self, line: &str) {
+        self.space().run(line).expect("the command succeeds");
+    }
+
+    /// Calls a function on the device's machine, on a thread of its own. Sockets that it opens stay there.
+    pub fn inside<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
+        self.space().inside(function)
+    }
+
     /// `syncd` with these arguments on the device's wire, for commands that work without a daemon. It
     /// ends with the thread that has started it.
     pub fn on_wire(&self, arguments: &[&str]) -> Command {

@@ -1,3 +1,4 @@
+mod alternatives;
 mod history;
 
 use super::*;
@@ -48,8 +49,8 @@ impl Story {
     }
 
     fn set(&mut self, folder: u16, trackers: &[&str]) {
-        let trackers = trackers.iter().map(|&tracker| tracker.to_owned()).collect();
-        self.book.set_folder(id(folder).0, id(folder).1, trackers, self.now);
+        let trackers: Vec<String> = trackers.iter().map(|&tracker| tracker.to_owned()).collect();
+        self.book.set_folder(id(folder).0, id(folder).1, &trackers, self.now);
     }
 
     /// All requests that may be made now.
@@ -240,7 +241,7 @@ fn a_folder_with_another_discovery_id_is_another_swarm() {
     story.set(1, &[ONE]);
     let job = story.job();
     story.done(&job, answer(0));
-    story.book.set_folder(id(1).0, id(9).1, vec![ONE.to_owned()], story.now);
+    story.book.set_folder(id(1).0, id(9).1, &[ONE.to_owned()], story.now);
     let said: Vec<_> = story.jobs().iter().map(|job| (job.discovery, event(job))).collect();
     assert_eq!(said, [(id(1).1, Event::Stopped), (id(9).1, Event::Started)]);
 }

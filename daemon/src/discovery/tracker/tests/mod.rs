@@ -7,7 +7,7 @@ use crate::tracker::wire::{Announce, Event};
 const FOLDER: FolderId = FolderId([1; 16]);
 const DISCOVERY: DiscoveryId = DiscoveryId([2; 20]);
 const PORT: u16 = 4453;
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Trackers' client, and what it finds.
 struct Anna {
@@ -25,7 +25,7 @@ fn anna() -> Anna {
 
 impl Anna {
     fn set(&self, trackers: &[String]) {
-        self.trackers.set_folder(FOLDER, DISCOVERY, trackers.to_vec());
+        self.trackers.set_folder(FOLDER, DISCOVERY, trackers);
     }
 
     async fn hint(&mut self) -> Hint {
@@ -125,7 +125,7 @@ async fn a_connection_id_that_is_no_longer_accepted_is_replaced() {
     anna.set(&[tracker.url()]);
     anna.hint().await;
     let other = FolderId([9; 16]);
-    anna.trackers.set_folder(other, DiscoveryId([9; 20]), vec![tracker.url()]);
+    anna.trackers.set_folder(other, DiscoveryId([9; 20]), &[tracker.url()]);
     assert_eq!(anna.hint().await.folder, other);
 }
 

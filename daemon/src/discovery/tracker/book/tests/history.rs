@@ -76,7 +76,7 @@ proptest! {
         }
         let wanted: BTreeSet<_> = story.book.folders.values().flat_map(|listed| {
             let port = |key: &LineKey| port_of(BOTH, key.1).unwrap_or_default();
-            listed.lines().into_iter().map(move |key| (port(&key), key, listed.discovery))
+            listed.asked.clone().into_iter().map(move |key| (port(&key), key, listed.discovery))
         }).map(|(port, key, discovery)| ((key, discovery), port)).collect();
         prop_assert_eq!(known, wanted);
     }

@@ -1,0 +1,60 @@
+//! Records that are asked for again and again while nothing changes them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::entry::ContentId;
+use crate::path::RelPath;
+use crate::record::{Record, Stat};
+use crate::store::{Records, StoreError};
+
+/// Records of which each is fetched once, and none from a directory that has none: in a first sync
+/// that is every one. For one plan: it grows with what is asked.
+pub(crate) struct Remembered<'a> {
+    below: &'a dyn Records,
+    records: RefCell<BTreeMap<RelPath, Option<Record>>>,
+    has_any: RefCell<BTreeMap<RelPath, bool>>,
+}
+
+impl<'a> Remembered<'a> {
+    pub(crate) fn new(below: &'a dyn Records) -> Self {
+        Self { below, records: RefCell::default(), has_any: RefCell::default() }
+    }
+}
+
+impl Records for Remembered<'_> {
+    fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
+        if let Some(known) = self.records.borrow().get(path) {
+            return Ok(known.clone());
+        }
+        let is_there = path.parent().map_or(Ok(true), |parent| self.any_below(&parent))?;
+        let record = if is_there { self.below.record(path)? } else { None };
+        self.records.borrow_mut().insert(path.clone(), record.clone());
+        Ok(record)
+    }
+
+    fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        self.below.children(directory)
+    }
+
+    fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        self.below.copies(directory)
+    }
+
+    fn any_below(&self, path: &RelPath) -> Result<bool, StoreError> {
+        if let Some(known) = self.has_any.borrow().get(path) {
+            return Ok(*known);
+        }
+        let has_any = self.below.any_below(path)?;
+        self.has_any.borrow_mut().insert(path.clone(), has_any);
+        Ok(has_any)
+    }
+
+    fn with_content(&self, id: &ContentId, limit: usize) -> Result<Vec<RelPath>, StoreError> {
+        self.below.with_content(id, limit)
+    }
+
+    fn with_stat(&self, stat: &Stat) -> Result<Vec<RelPath>, StoreError> {
+        self.below.with_stat(stat)
+    }
+}
