@@ -75,6 +75,18 @@ fn first_cut(bytes: &[u8]) -> usize {
     cutter.cut(0, bytes.len()).1
 }
 
+/// The lengths of the chunks that `bytes` begin with, as far as they are certain; all of them if
+/// the stream `is_ended` with `bytes`. For whoever hashes chunks elsewhere than where they are cut:
+/// [`ContentList`] takes the ids.
+pub fn cuts(mut bytes: &[u8], is_ended: bool) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let is_certain = bytes.len() >= MAX_CHUNK_BYTES || (is_ended && !bytes.is_empty());
+        let end = is_certain.then(|| first_cut(bytes))?;
+        bytes = &bytes[end..];
+        Some(end)
+    })
+}
+
 /// Cuts a stream of bytes into chunks. Keeps less than [`MAX_CHUNK_BYTES`] between calls.
 #[derive(Default)]
 pub struct Chunker {
@@ -136,25 +148,52 @@ pub struct Hashed {
     pub nodes: Vec<(NodeId, Bytes)>,
 }
 
+/// Names a file of more than [`MIN_CHUNK_BYTES`] by the ids of its chunks, in their order.
+#[derive(Default)]
+pub struct ContentList {
+    list: ListBuilder,
+    size: u64,
+}
+
+impl ContentList {
+    /// The next chunk.
+    pub fn push(&mut self, id: ChunkId, len: usize) {
+        self.size += len as u64;
+        self.list.push(id, len);
+    }
+
+    /// The nodes of the chunk list that are complete so far, children before parents. They are
+    /// garbage if the file is given up.
+    pub fn take_nodes(&mut self) -> Vec<(NodeId, Bytes)> {
+        self.list.take_nodes()
+    }
+
+    /// The file has ended. None if it is so short that its id is that of its bytes.
+    pub fn finish(self) -> Option<Hashed> {
+        let Self { list, size } = self;
+        let chunks = list.chunks();
+        let (root, nodes) = list.finish().filter(|_| size > MIN_CHUNK_BYTES as u64)?;
+        Some(Hashed { id: ContentId(root.0), size, chunks, nodes })
+    }
+}
+
 /// Names a file: cuts, hashes each chunk and builds the chunk list in one pass, in bounded memory
 /// as long as [`take_nodes`](Self::take_nodes) is called now and then.
 pub struct ContentHasher {
     key: ContentKey,
     chunker: Chunker,
-    list: ListBuilder,
-    size: u64,
+    list: ContentList,
 }
 
 impl ContentHasher {
     /// A hasher for a file of the folder whose key this is.
     pub fn new(key: &ContentKey) -> Self {
-        Self { key: key.clone(), chunker: Chunker::default(), list: ListBuilder::default(), size: 0 }
+        Self { key: key.clone(), chunker: Chunker::default(), list: ContentList::default() }
     }
 
     /// Takes the next bytes of the file, best [`GOOD_PIECE_BYTES`] at once.
     pub fn update(&mut self, bytes: &[u8]) {
-        let Self { key, chunker, list, size } = self;
-        *size += bytes.len() as u64;
+        let Self { key, chunker, list } = self;
         chunker.push(bytes, |chunk| list.push(ChunkId::of(key, chunk), chunk.len()));
     }
 
@@ -166,16 +205,15 @@ impl ContentHasher {
 
     /// The file has ended.
     pub fn finish(self) -> Hashed {
-        let Self { key, chunker, mut list, size } = self;
-        if size <= MIN_CHUNK_BYTES as u64 {
+        let Self { key, chunker, mut list } = self;
+        let rest = &chunker.rest;
+        if list.size == 0 && rest.len() <= MIN_CHUNK_BYTES {
             // So short a stream has not been cut: the rest is all of it.
-            let id = ChunkId::of_whole_file(&key, &chunker.rest);
-            return Hashed { id: ContentId(id.0), size, chunks: 1, nodes: Vec::new() };
+            let id = ChunkId::of_whole_file(&key, rest);
+            return Hashed { id: ContentId(id.0), size: rest.len() as u64, chunks: 1, nodes: Vec::new() };
         }
         chunker.finish(|chunk| list.push(ChunkId::of(&key, chunk), chunk.len()));
-        let chunks = list.chunks();
-        let (root, nodes) = list.finish().expect("so long a file has chunks");
-        Hashed { id: ContentId(root.0), size, chunks, nodes }
+        list.finish().expect("so long a file has chunks")
     }
 }
 

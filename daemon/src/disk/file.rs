@@ -37,6 +37,22 @@ impl ReadFile for OpenFile {
         }
     }
 
+    /// Without filling the buffer with zeros before.
+    fn append_at(&self, bytes: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let before = bytes.len();
+        bytes.reserve_exact(most);
+        loop {
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(bytes), offset) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(read) => {
+                    bytes.truncate(before + most);
+                    return Ok(read.min(most));
+                }
+            }
+        }
+    }
+
     fn stat(&self) -> io::Result<DiskStat> {
         Ok(describe(&rustix::fs::fstat(&self.file)?))
     }
@@ -61,6 +77,13 @@ impl WriteFile for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// The advice begins to write what is dirty, waits for nothing, and drops what is written.
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, offset: u64, bytes: u64) {
+        let bytes = std::num::NonZeroU64::new(bytes);
+        let _ = rustix::fs::fadvise(&self.file, offset, bytes, rustix::fs::Advice::DontNeed);
     }
 }
 

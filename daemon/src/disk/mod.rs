@@ -165,6 +165,14 @@ pub struct Listed {
 pub trait ReadFile: Send {
     /// Reads at an offset, as `pread`; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Appends up to `most` bytes from an offset on, as one `pread`; nothing at the end.
+    fn append_at(&self, bytes: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let before = bytes.len();
+        bytes.resize(before + most, 0);
+        let read = self.read_at(&mut bytes[before..], offset);
+        bytes.truncate(before + *read.as_ref().unwrap_or(&0));
+        read
+    }
     /// `fstat`.
     fn stat(&self) -> io::Result<DiskStat>;
 }
@@ -181,6 +189,9 @@ pub trait WriteFile: ReadFile {
     fn set_mtime(&self, mtime: Timestamp) -> io::Result<()>;
     /// `fdatasync`.
     fn sync(&self) -> io::Result<()>;
+    /// Tells the system to begin writing these bytes to the disk, so that [`Self::sync`] has less
+    /// to wait for. Promises nothing.
+    fn write_back(&self, _offset: u64, _bytes: u64) {}
 }
 
 /// The disk of one folder. All calls block; `ErrorKind::NotFound` always means `ENOENT` of the last

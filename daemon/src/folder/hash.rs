@@ -4,6 +4,8 @@
 //! until after its last. [`hash_file`] reads one file; a pool reads several at once, with a
 //! bounded number of threads and one buffer each. Nothing here knows records or rules.
 
+mod large;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +15,7 @@ use std::thread::Scope;
 use bytes::Bytes;
 use keystore::ContentKey;
 use parking_lot::Mutex;
-use protocol::chunk::ContentHasher;
+use protocol::chunk::{ContentHasher, Hashed};
 use protocol::{Content, ContentId, NodeId, RelPath, Timestamp};
 use rustix::io::Errno;
 
@@ -55,6 +57,12 @@ pub enum HashError {
     Stopped,
 }
 
+impl From<io::Error> for HashError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// Everything that hashing needs, shared by all threads.
 #[derive(Clone)]
 pub struct HashContext {
@@ -82,33 +90,32 @@ pub fn hash_file(
     let looked_at = (cx.now)();
     let file = cx.disk.open(&at).map_err(classify)?;
     let before = file.stat().map_err(classify)?;
-    buffer.resize(PIECE_BYTES, 0);
-    let mut hasher = ContentHasher::new(&cx.content_key);
-    let mut read = 0;
-    while read < before.stat.size {
+    let read = |piece: &mut [u8], offset: u64| {
         if cx.stop.load(Ordering::Relaxed) {
             return Err(HashError::Stopped);
         }
-        let piece = match file.read_at(buffer, read).map_err(classify)? {
-            0 => return Err(HashError::Unstable),
-            length => &buffer[..length],
-        };
-        hasher.update(piece);
-        read += piece.len() as u64;
-        cx.progress.hashed_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        let nodes = hasher.take_nodes();
-        if !nodes.is_empty() {
-            keep(nodes).map_err(HashError::Io)?;
+        let rest = usize::try_from(before.stat.size - offset).unwrap_or(usize::MAX);
+        let most = rest.min(PIECE_BYTES).min(piece.len());
+        let piece = &mut piece[..most];
+        let read = if piece.is_empty() { 0 } else { file.read_at(piece, offset).map_err(classify)? };
+        if read == 0 && !piece.is_empty() {
+            return Err(HashError::Unstable);
         }
-    }
+        cx.progress.hashed_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    };
+    let mut keep = |nodes| keep(nodes).map_err(HashError::Io);
+    let hashed = name(&cx.content_key, before.stat.size, buffer, read, &mut keep)?;
     let after = file.stat().map_err(classify)?;
     let named = cx.disk.stat(&at).map_err(classify)?;
-    if read != before.stat.size || !is_same(&after, &before) || !named.is_some_and(|n| is_same(&n, &before)) {
+    if hashed.size != before.stat.size
+        || !is_same(&after, &before)
+        || !named.is_some_and(|n| is_same(&n, &before))
+    {
         return Err(HashError::Unstable);
     }
-    let hashed = hasher.finish();
     if !hashed.nodes.is_empty() {
-        keep(hashed.nodes).map_err(HashError::Io)?;
+        keep(hashed.nodes)?;
     }
     let content = Content::File { id: hashed.id, size: hashed.size };
     Ok(HashedFile { content, stat: before, looked_at })
@@ -120,21 +127,42 @@ pub fn hash_open(
     file: &dyn ReadFile,
     keep: &mut dyn FnMut(Vec<(NodeId, Bytes)>) -> io::Result<()>,
 ) -> io::Result<(ContentId, u64)> {
-    let mut hasher = ContentHasher::new(&cx.content_key);
-    let mut buffer = vec![0; PIECE_BYTES];
-    let mut read = 0;
-    loop {
-        let length = file.read_at(&mut buffer, read)?;
-        if length == 0 {
-            break;
-        }
-        hasher.update(&buffer[..length]);
-        read += length as u64;
-        keep(hasher.take_nodes())?;
-    }
-    let hashed = hasher.finish();
+    let size = file.stat()?.stat.size;
+    let read = |piece: &mut [u8], offset: u64| file.read_at(piece, offset);
+    let hashed = name(&cx.content_key, size, &mut Vec::new(), read, &mut *keep)?;
     keep(hashed.nodes)?;
     Ok((hashed.id, hashed.size))
+}
+
+/// Names what `read` gives: at an offset, any number of bytes, none at the end. `size` is what to
+/// expect. Hands all nodes but the last to `keep`.
+fn name<E: From<io::Error>>(
+    key: &ContentKey,
+    size: u64,
+    buffer: &mut Vec<u8>,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, E>,
+    mut keep: impl FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
+) -> Result<Hashed, E> {
+    if size >= large::LARGE_BYTES
+        && let Some(hashed) = large::name(key, &mut read, &mut keep)
+    {
+        return hashed;
+    }
+    buffer.resize(PIECE_BYTES, 0);
+    let mut hasher = ContentHasher::new(key);
+    let mut offset = 0;
+    loop {
+        let length = read(buffer, offset)?;
+        if length == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..length]);
+        offset += length as u64;
+        let nodes = hasher.take_nodes();
+        if !nodes.is_empty() {
+            keep(nodes)?;
+        }
+    }
 }
 
 /// Whether a file is the same, untouched. The number of links and the allocation may change.

@@ -12,7 +12,6 @@ use super::dial::{FoundBy, Target};
 use super::hub::Hub;
 use super::link::{self, Origin};
 use super::reach;
-use super::transport::Congestion;
 
 /// How many addresses of one host name are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -74,8 +73,7 @@ async fn resolve(target: &Target) -> Vec<SocketAddr> {
 
 /// Dials and stays until the link ends.
 async fn dial(hub: &Arc<Hub>, address: SocketAddr, target: &Target, found_by: FoundBy) -> bool {
-    let congestion = Congestion::for_rtt(hub.rtt(address));
-    let connecting = match hub.endpoints.connect(address, congestion) {
+    let connecting = match hub.endpoints.connect(address) {
         Ok(connecting) => connecting,
         Err(error) => {
             debug!(%address, %error, "cannot dial");

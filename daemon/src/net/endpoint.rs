@@ -4,11 +4,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use quinn::{ClientConfig, Connecting, Endpoint, EndpointConfig, ServerConfig};
+use quinn::{ClientConfig, Connecting, Endpoint, EndpointConfig, Runtime, ServerConfig};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::gather::Gathering;
 use super::tls::{Credentials, SERVER_NAME};
-use super::transport::{Congestion, introducer_transport, transport};
+use super::transport::{introducer_transport, transport};
 use super::{NetError, SocketBuffers};
 
 /// What is asked of the system for each socket; it may grant less.
@@ -58,9 +59,9 @@ impl Endpoints {
     }
 
     /// Starts a handshake from the endpoint that can reach the address.
-    pub(super) fn connect(&self, to: SocketAddr, congestion: Congestion) -> Result<Connecting, String> {
+    pub(super) fn connect(&self, to: SocketAddr) -> Result<Connecting, String> {
         let mut config = ClientConfig::new(Arc::clone(&self.credentials.client) as _);
-        config.transport_config(transport(to.ip(), congestion));
+        config.transport_config(transport(to.ip()));
         self.connect_with(config, to)
     }
 
@@ -122,7 +123,9 @@ fn open(address: SocketAddr, credentials: &Credentials) -> Result<Listening, Net
     let server = server_config(credentials, address.ip());
     let beside = socket.try_clone().map_err(failed)?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let endpoint = Endpoint::new(config, Some(server), socket.into(), runtime).map_err(failed)?;
+    let socket = Gathering::new(runtime.wrap_udp_socket(socket.into()).map_err(failed)?);
+    let endpoint =
+        Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime).map_err(failed)?;
     let local = endpoint.local_addr().map_err(failed)?;
     Ok(Listening { endpoint, beside, local, buffers })
 }
@@ -143,7 +146,7 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 
 fn server_config(credentials: &Credentials, remote: IpAddr) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(Arc::clone(&credentials.server) as _);
-    config.transport_config(transport(remote, Congestion::for_rtt(None)));
+    config.transport_config(transport(remote));
     config.max_incoming(super::gate::MAX_PENDING);
     config
 }

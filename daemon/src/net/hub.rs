@@ -29,8 +29,6 @@ use super::{NetConfig, NetError, NetEvent};
 
 /// Blocking reads for peers under way at once, over all links: a few for each disk.
 const SERVE_SLOTS: usize = 8;
-/// How many addresses' round trips are remembered, to choose the congestion control.
-const MAX_RTTS: usize = 1024;
 
 pub(super) struct Hub {
     pub(super) endpoints: Endpoints,
@@ -49,7 +47,6 @@ pub(super) struct Hub {
     pub(super) events: mpsc::Sender<NetEvent>,
     state: Mutex<State>,
     random: Mutex<blake3::OutputReader>,
-    rtts: Mutex<BTreeMap<SocketAddr, Duration>>,
     next_link: AtomicU64,
     is_closed: AtomicBool,
     start: Instant,
@@ -105,7 +102,6 @@ impl Hub {
             events,
             state: Mutex::default(),
             random: Mutex::new(random),
-            rtts: Mutex::default(),
             next_link: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
             start: Instant::now(),
@@ -207,10 +203,6 @@ impl Hub {
 
     pub(super) fn server(&self, folder: FolderId) -> Option<Arc<dyn Serve>> {
         self.state.lock().folders.get(&folder).map(|folder| Arc::clone(&folder.server))
-    }
-
-    pub(super) fn rtt(&self, address: SocketAddr) -> Option<Duration> {
-        self.rtts.lock().get(&address).copied()
     }
 
     // --- links
@@ -321,14 +313,8 @@ impl Hub {
         let device = state.devices.remove(&link.id);
         let is_last = device.is_none_or(|device| !state.is_directly_linked(device));
         drop(state);
-        if let Some(device) = device {
-            let mut rtts = self.rtts.lock();
-            if rtts.len() < MAX_RTTS || rtts.contains_key(&link.address) {
-                rtts.insert(link.address, link.connection.min_rtt());
-            }
-            if is_last {
-                self.book.lock().handle_disconnected(device, self.now());
-            }
+        if let (Some(device), true) = (device, is_last) {
+            self.book.lock().handle_disconnected(device, self.now());
         }
         self.book_changed.notify_one();
     }

@@ -45,6 +45,8 @@ const BAR_MISBEHAVED: Duration = Duration::from_secs(300);
 const BAR_OURSELVES: Duration = Duration::from_secs(600);
 /// How long a link that is asked for a sign of life may take, at least.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has: whoever is connected waits for it.
+const PROBE_LOOK: Duration = Duration::from_millis(5);
 /// A link on which no folder is left stays so long, in case another is just being added.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -102,10 +104,15 @@ impl Link {
         if self.connection.send_datagram(Bytes::from_static(&[0])).is_err() {
             return false;
         }
+        let answer = async {
+            while self.connection.stats().udp_rx.datagrams <= before {
+                tokio::time::sleep(PROBE_LOOK).await;
+            }
+        };
         let within = PROBE_WITHIN.max(self.connection.rtt() * 4);
         tokio::select! {
             _ = self.connection.closed() => false,
-            () = tokio::time::sleep(within) => self.connection.stats().udp_rx.datagrams > before,
+            answered = timeout(within, answer) => answered.is_ok(),
         }
     }
 }

@@ -16,12 +16,14 @@
 //! When messages are lost with a link, the folder hears [`NetEvent::Left`] and then
 //! [`NetEvent::Joined`], never a gap in between: after each `Joined`, both sides start anew.
 
+mod congestion;
 mod dial;
 mod dialer;
 mod door;
 mod endpoint;
 mod exchange;
 mod gate;
+mod gather;
 mod hub;
 mod link;
 mod members;
@@ -48,7 +50,6 @@ pub use self::endpoint::SOCKET_BUFFER;
 pub use self::peer::{ChunkAnswer, FetchError, Peer, PeerInfo, SendError};
 pub use self::reach::{IntroducerStatus, MappingStatus, NatKind, ReachStatus, Reachable};
 pub use self::serve::Serve;
-pub use self::transport::Congestion;
 
 use self::dial::Target;
 use self::hub::Hub;

@@ -1,5 +1,6 @@
 //! A device in a folder, as the folder sees it: to send to, and to ask.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,8 @@ use super::serve::BUSY;
 
 /// A peer that sends nothing for this long while it owes an answer is not waited for.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// Packets' worth of bytes that are taken out of a stream at once.
+const PARTS: usize = 128;
 
 /// Who a peer is.
 #[derive(Clone, Debug)]
@@ -151,7 +154,7 @@ impl Peer {
             return Ok(());
         }
         let request = Request::Chunks { channel: self.0.channel, chunks: wanted.to_vec() };
-        let mut answer = self.ask(&request).await?;
+        let mut answer = Answer::new(self.ask(&request).await?);
         for (number, wanted) in wanted.iter().enumerate() {
             let chunk = self.judge(self.read_chunk(&mut answer, wanted).await)?;
             on_chunk(number, chunk);
@@ -216,20 +219,15 @@ impl Peer {
         Ok(())
     }
 
-    async fn read_chunk(
-        &self,
-        answer: &mut RecvStream,
-        wanted: &ChunkWanted,
-    ) -> Result<ChunkAnswer, FetchError> {
+    async fn read_chunk(&self, answer: &mut Answer, wanted: &ChunkWanted) -> Result<ChunkAnswer, FetchError> {
         let mut header = [0; CHUNK_HEADER_BYTES];
-        read_exact(answer, &mut header).await?;
+        header.copy_from_slice(&answer.read(CHUNK_HEADER_BYTES).await?);
         let ChunkHeader::Here { len } = ChunkHeader::parse(&header, wanted)? else {
             return Ok(ChunkAnswer::Gone);
         };
-        let mut bytes = BytesMut::zeroed(len as usize);
-        read_exact(answer, &mut bytes).await?;
+        let bytes = answer.read(len as usize).await?;
         self.0.down.fetch_add(u64::from(len), Ordering::Relaxed);
-        Ok(ChunkAnswer::Here(bytes.freeze()))
+        Ok(ChunkAnswer::Here(bytes))
     }
 }
 
@@ -247,12 +245,43 @@ fn cut(error: ReadError) -> FetchError {
     }
 }
 
-/// Fills the buffer, as long as something keeps coming.
-async fn read_exact(answer: &mut RecvStream, mut buffer: &mut [u8]) -> Result<(), FetchError> {
-    while !buffer.is_empty() {
-        let read = timeout(STALLED_AFTER, answer.read(buffer)).await.map_err(|_| FetchError::Stalled)?;
-        let read = read.map_err(cut)?.ok_or(FetchError::Gone)?;
-        buffer = &mut buffer[read..];
+/// A stream of chunks that is being read.
+struct Answer {
+    stream: RecvStream,
+    /// What has come and is not taken yet.
+    parts: VecDeque<Bytes>,
+}
+
+impl Answer {
+    fn new(stream: RecvStream) -> Self {
+        Self { stream, parts: VecDeque::new() }
     }
-    Ok(())
+
+    /// The next bytes, as long as something keeps coming. They are put together here: what is in one
+    /// piece is hashed several times faster than what is in packets.
+    async fn read(&mut self, len: usize) -> Result<Bytes, FetchError> {
+        let mut bytes = BytesMut::with_capacity(len);
+        while bytes.len() < len {
+            let Some(part) = self.parts.front_mut() else {
+                self.receive().await?;
+                continue;
+            };
+            let fits = part.len().min(len - bytes.len());
+            bytes.extend_from_slice(&part.split_to(fits));
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Takes what has come as it is: nothing is copied while the connection is locked.
+    async fn receive(&mut self) -> Result<(), FetchError> {
+        let mut parts = [const { Bytes::new() }; PARTS];
+        let read = timeout(STALLED_AFTER, self.stream.read_chunks(&mut parts)).await;
+        let read = read.map_err(|_| FetchError::Stalled)?.map_err(cut)?;
+        let read = read.ok_or(FetchError::Gone)?;
+        self.parts.extend(parts.into_iter().take(read));
+        Ok(())
+    }
 }

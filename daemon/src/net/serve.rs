@@ -118,6 +118,8 @@ async fn send_answer(
 ) -> Result<(), Refusal> {
     match request {
         Request::Nodes { ids, .. } => {
+            // They lead to what can be asked for next.
+            let _ = send.set_priority(1);
             for ids in ids.chunks(NODES_AT_ONCE) {
                 let (server, ids) = (Arc::clone(server), ids.to_vec());
                 let frames = blocking(hub, move || node_frames(&*server, &ids)).await?;

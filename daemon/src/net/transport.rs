@@ -1,11 +1,12 @@
-//! The numbers of QUIC, each with its reason, and the choice of congestion control.
+//! The numbers of QUIC, each with its reason.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use super::congestion::ByDistanceConfig;
 
 /// What one stream may have in flight: 80 MB/s at 100 ms.
 const STREAM_WINDOW: u32 = 8 << 20;
@@ -29,31 +30,8 @@ const MAX_MTU: u16 = 1452;
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// On loopback ten larger segments fit 64 KiB as well.
 const MAX_MTU_LOOPBACK: u16 = 6500;
-/// Where the round trip is longer, loss is more often the radio's or the router's than ours, and
-/// BBR is several times faster; where it is shorter Cubic is, with a tenth of the lost packets.
-const FAR: Duration = Duration::from_millis(25);
-
-/// How a connection finds its rate. quinn takes it for the whole connection when it is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Congestion {
-    /// For short round trips.
-    Cubic,
-    /// For long ones, that lose packets for other reasons than congestion.
-    Bbr,
-}
-
-impl Congestion {
-    /// The one for a peer, by the round trip that an earlier connection has measured.
-    pub fn for_rtt(rtt: Option<Duration>) -> Self {
-        match rtt {
-            Some(rtt) if rtt > FAR => Self::Bbr,
-            _ => Self::Cubic,
-        }
-    }
-}
-
 /// The transport of a connection on which nothing is proven yet; [`open_up`] widens it.
-pub(super) fn transport(remote: IpAddr, congestion: Congestion) -> Arc<TransportConfig> {
+pub(super) fn transport(remote: IpAddr) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(if remote.to_canonical().is_loopback() { MAX_MTU_LOOPBACK } else { MAX_MTU });
     let mut config = TransportConfig::default();
@@ -70,11 +48,11 @@ pub(super) fn transport(remote: IpAddr, congestion: Congestion) -> Arc<Transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
         .initial_rtt(INITIAL_RTT)
-        .enable_segmentation_offload(true);
-    match congestion {
-        Congestion::Cubic => config.congestion_controller_factory(Arc::new(CubicConfig::default())),
-        Congestion::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),
-    };
+        .enable_segmentation_offload(true)
+        // One answer after the other: each reader has long runs of bytes and is woken rarely. The
+        // control stream goes first by its priority.
+        .send_fairness(false)
+        .congestion_controller_factory(Arc::new(ByDistanceConfig));
     Arc::new(config)
 }
 

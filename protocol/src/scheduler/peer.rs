@@ -8,11 +8,13 @@ use super::want::Place;
 use super::{Availability, RequestId};
 
 /// Window of a peer whose rate is not known.
-const FIRST_WINDOW_BYTES: u64 = 512 << 10;
+const FIRST_WINDOW_BYTES: u64 = 2 << 20;
 const MIN_WINDOW_BYTES: u64 = 256 << 10;
 const MAX_WINDOW_BYTES: u64 = 16 << 20;
-/// What a window covers beyond the round trip: slack of the disks and of our own loop.
-const WINDOW_SLACK: Duration = Duration::from_millis(100);
+/// What a window covers beyond the round trip: the queue of the slowest router, the time that the
+/// last chunk takes to be whole, and slack of the disks and of our own loop. With 100 ms a path of
+/// 50 ms and 100 Mbit/s was used to three quarters.
+const WINDOW_SLACK: Duration = Duration::from_millis(250);
 /// A rate is taken over at least this time of being busy.
 const RATE_SAMPLE: Duration = Duration::from_millis(50);
 /// Share of a new sample in the rate.

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use protocol::chunk_list::{ChunkList, ListError, Located};
 use protocol::message::ChunkWanted;
 use protocol::{Content, ContentId, NodeId, NodeStore, Records, RelPath, StoreError};
 
-use super::stage::{Recent, Stage, read_exactly, staged_name};
+use super::stage::{Recent, Stage, staged_name};
 use crate::disk::{Disk, Place, ReadFile};
 
 /// So many files are kept open for serving.
@@ -153,9 +154,10 @@ impl Server {
             return Ok(None);
         }
         // Bounded: a list with a longer chunk than the greatest is refused.
-        let mut bytes = vec![0; chunk.len as usize];
-        let read = read_exactly(&**source.file.lock(), &mut bytes, chunk.offset);
-        if read.is_ok() && chunk.id.verify(&self.content_key, &bytes) {
+        let bytes = read_chunk(&**source.file.lock(), chunk.len as usize, chunk.offset);
+        if let Ok(bytes) = bytes
+            && chunk.id.verify(&self.content_key, &bytes)
+        {
             return Ok(Some(bytes.into()));
         }
         if let Some(path) = &source.path {
@@ -197,4 +199,17 @@ impl Server {
             (self.changed)(path.clone());
         }
     }
+}
+
+/// Reads so many bytes, or fails if the file ends before.
+fn read_chunk(file: &dyn ReadFile, len: usize, mut offset: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let most = len - bytes.len();
+        match file.append_at(&mut bytes, most, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => offset += read as u64,
+        }
+    }
+    Ok(bytes)
 }

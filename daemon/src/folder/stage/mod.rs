@@ -27,11 +27,13 @@ use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeStore};
 
 use crate::disk::{ControlName, Disk, Place, StagedName, WriteFile};
-pub(crate) use prepare::read_exactly;
 pub(crate) use recent::Recent;
 
 /// So many staged files are kept open.
 const OPEN_FILES: usize = 64;
+/// After so many bytes of a content the system is told to begin writing them to the disk: left to
+/// itself it waits until the end, and so does the file.
+const WRITE_BACK_BYTES: u64 = 32 << 20;
 /// What the names of staged contents begin with.
 const PREFIX: &str = "content-";
 
@@ -69,8 +71,27 @@ struct Wanted {
 struct Content {
     size: u64,
     missing: BTreeMap<u64, Missing>,
+    dirty: Dirty,
     /// The mode that its file is made with when its only chunk arrives; until then there is none.
     made_with: Option<u16>,
+}
+
+/// What was written of a content and is not yet on its way to the disk.
+#[derive(Default)]
+struct Dirty {
+    bytes: u64,
+    /// Where it lies: from, to.
+    range: Option<(u64, u64)>,
+}
+
+impl Dirty {
+    /// These bytes as well; where it all lies once it is enough.
+    fn add(&mut self, offset: u64, len: u64) -> Option<(u64, u64)> {
+        let (from, to) = self.range.unwrap_or((offset, offset));
+        self.range = Some((from.min(offset), to.max(offset + len)));
+        self.bytes += len;
+        (self.bytes >= WRITE_BACK_BYTES).then(|| std::mem::take(self).range).flatten()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +168,7 @@ impl Stage {
         };
         match written {
             Ok(()) => {
-                self.arrived(chunk);
+                self.arrived(chunk, missing.offset);
                 Written::Ok
             }
             Err(error) => Written::Failed(cannot_write(&error)),
@@ -230,7 +251,7 @@ impl Stage {
         Ok(file)
     }
 
-    fn arrived(&self, chunk: &ChunkWanted) {
+    fn arrived(&self, chunk: &ChunkWanted, offset: u64) {
         let mut wanted = self.wanted.lock();
         let Wanted { contents, missing_bytes } = &mut *wanted;
         let Some(content) = contents.get_mut(&chunk.content) else { return };
@@ -239,6 +260,12 @@ impl Stage {
         }
         if content.missing.is_empty() {
             self.files.lock().forget(&chunk.content);
+            return;
+        }
+        let Some((from, to)) = content.dirty.add(offset, u64::from(chunk.len)) else { return };
+        drop(wanted);
+        if let Ok(file) = self.file(&chunk.content) {
+            file.lock().write_back(from, to - from);
         }
     }
 

@@ -1,16 +1,22 @@
 //! What this disk has already of a wanted content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use keystore::ContentKey;
+use parking_lot::Mutex;
 use protocol::chunk::{ChunkId, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
 use protocol::chunk_list::{ChunkList, ListError, Located, parse_node};
 use protocol::engine::Prepare;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId, RelPath, StoreError};
 
-use super::{Content, Missing, Stage, cannot_write, staged_name};
-use crate::disk::{DiskStat, Kind, Place, ReadFile, WriteFile};
+use super::{Content, Dirty, Missing, Stage, cannot_write, staged_name};
+use crate::disk::{Disk, DiskStat, Kind, Place, ReadFile, StagedName, WriteFile};
+
+/// Fewer chunks than this are copied before another thread has started.
+const COPIES_A_THREAD: usize = 16;
 
 /// Why a content cannot be staged; a sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +65,7 @@ impl Stage {
             file.set_length(wish.size)?;
             self.verify(&*file, &list, is_there, &mut missing)?;
             if let (false, Some((path, content))) = (missing.is_empty(), &wish.earlier) {
-                self.reuse(&*file, path, content, &mut missing)?;
+                self.reuse(&wish.content, path, content, &mut missing)?;
             }
         }
         Ok(self.want(wish, missing, made_with))
@@ -85,7 +91,8 @@ impl Stage {
         let answer = refs(&wish.content, &missing);
         let mut wanted = self.wanted.lock();
         wanted.missing_bytes += missing.values().map(|missing| u64::from(missing.len)).sum::<u64>();
-        wanted.contents.insert(wish.content, Content { size: wish.size, missing, made_with });
+        let content = Content { size: wish.size, missing, dirty: Dirty::default(), made_with };
+        wanted.contents.insert(wish.content, content);
         answer
     }
 
@@ -153,7 +160,7 @@ impl Stage {
     /// whatever reason, the network brings.
     fn reuse(
         &self,
-        file: &dyn WriteFile,
+        wanted: &ContentId,
         path: &RelPath,
         content: &ContentId,
         missing: &mut BTreeMap<u64, Missing>,
@@ -161,29 +168,71 @@ impl Stage {
         let Some(root) = self.nodes.load(&NodeId(content.0))? else { return Ok(()) };
         let Ok(root) = parse_node(&root) else { return Ok(()) };
         let Ok(list) = ChunkList::load(&*self.nodes, content, root.bytes()) else { return Ok(()) };
-        let Ok(source) = self.disk.open(&Place::Folder(path.clone())) else { return Ok(()) };
-        let mut places: BTreeMap<ChunkId, Vec<u64>> = BTreeMap::new();
-        for (number, chunk) in &*missing {
-            places.entry(chunk.id).or_default().push(*number);
+        let mut places: BTreeMap<ChunkId, Vec<Missing>> = BTreeMap::new();
+        for chunk in missing.values() {
+            places.entry(chunk.id).or_default().push(*chunk);
         }
-        let mut buffer = vec![0; MAX_CHUNK_BYTES];
-        for chunk in list.iter() {
-            let Ok(Located { id, offset, len, .. }) = chunk else { break };
-            let Some(numbers) = places.get(&id) else { continue };
-            let bytes = &mut buffer[..len as usize];
-            if read_exactly(&*source, bytes, offset).is_err() || !id.verify(&self.content_key, bytes) {
-                continue;
-            }
-            for number in numbers {
-                if let Some(chunk) = missing.get(number).filter(|chunk| chunk.len == len) {
-                    file.write_at(bytes, chunk.offset)?;
-                    missing.remove(number);
-                }
-            }
-            places.remove(&id);
-        }
+        let here = list.iter().map_while(Result::ok);
+        let copies: Vec<_> =
+            here.filter_map(|chunk| Some(Copy { to: places.remove(&chunk.id)?, chunk })).collect();
+        let from = Place::Folder(path.clone());
+        let done = copy_chunks(&self.content_key, &*self.disk, &from, &staged_name(wanted), &copies)?;
+        missing.retain(|_, chunk| !done.contains(&chunk.offset));
         Ok(())
     }
+}
+
+/// A chunk of another file, and what it is good for.
+struct Copy {
+    chunk: Located,
+    to: Vec<Missing>,
+}
+
+/// Copies chunks that verify to a staged file, on several threads if they are many. Answers the
+/// offsets that were written.
+fn copy_chunks(
+    key: &ContentKey,
+    disk: &dyn Disk,
+    from: &Place,
+    to: &StagedName,
+    copies: &[Copy],
+) -> io::Result<BTreeSet<u64>> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
+    let work = || {
+        let Ok(source) = disk.open(from) else { return Ok(()) };
+        let target = disk.stage(to)?;
+        let mut buffer = vec![0; MAX_CHUNK_BYTES];
+        let mut dirty = Dirty::default();
+        while let Some(Copy { chunk, to }) = copies.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let bytes = &mut buffer[..chunk.len as usize];
+            if read_exactly(&*source, bytes, chunk.offset).is_err() || !chunk.id.verify(key, bytes) {
+                continue;
+            }
+            for missing in to.iter().filter(|missing| missing.len == chunk.len) {
+                target.write_at(bytes, missing.offset)?;
+                done.lock().insert(missing.offset);
+                if let Some((from, to)) = dirty.add(missing.offset, u64::from(missing.len)) {
+                    target.write_back(from, to - from);
+                }
+            }
+        }
+        Ok(())
+    };
+    let threads = (copies.len() / COPIES_A_THREAD).min(most_threads());
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut result = work();
+        for other in others {
+            result = result.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a copy has failed"))));
+        }
+        result
+    })?;
+    Ok(done.into_inner())
+}
+
+/// As many as the cores that hash, within reason for one file.
+fn most_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
 fn add(missing: &mut BTreeMap<u64, Missing>, chunk: Located) {
@@ -199,11 +248,7 @@ fn refs(content: &ContentId, missing: &BTreeMap<u64, Missing>) -> Vec<ChunkWante
 }
 
 /// Fills the buffer, or fails if the file ends before.
-pub(crate) fn read_exactly<F: ReadFile + ?Sized>(
-    file: &F,
-    mut buffer: &mut [u8],
-    mut offset: u64,
-) -> io::Result<()> {
+fn read_exactly<F: ReadFile + ?Sized>(file: &F, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buffer.is_empty() {
         match file.read_at(buffer, offset)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -16,7 +16,6 @@ use super::relayed;
 use crate::net::dial::FoundBy;
 use crate::net::hub::Hub;
 use crate::net::link::{Command, HANDSHAKE_WITHIN};
-use crate::net::transport::Congestion;
 
 /// Who is there and open answers within a round trip or two.
 const INTRODUCE_AFTER: Duration = Duration::from_millis(700);
@@ -119,6 +118,6 @@ async fn connect_elsewhere(hub: &Hub, address: SocketAddr) -> Option<Connection>
     if hub.book.lock().is_connected_at(address) {
         return None;
     }
-    let connecting = hub.endpoints.connect(address, Congestion::for_rtt(hub.rtt(address))).ok()?;
+    let connecting = hub.endpoints.connect(address).ok()?;
     connecting.await.map_err(|error| log(address, &error)).ok()
 }

@@ -16,7 +16,6 @@ use super::introducer::{Answer, Session};
 use crate::net::dial::{FoundBy, Target};
 use crate::net::hub::Hub;
 use crate::net::link::{self, HANDSHAKE_WITHIN, Origin};
-use crate::net::transport::Congestion;
 
 /// Relays in use; a device with more peers than that behind bad NATs wants a mapped port.
 const MAX_RELAYS: usize = 64;
@@ -156,8 +155,7 @@ async fn join(hub: &Hub, session: &Session, relay: SocketAddr, lent: &Lent) -> b
 }
 
 async fn dial_through(hub: &Arc<Hub>, relay: SocketAddr, found_by: FoundBy) {
-    let connecting = hub.endpoints.connect(relay, Congestion::for_rtt(hub.rtt(relay)));
-    let Ok(connecting) = connecting else { return };
+    let Ok(connecting) = hub.endpoints.connect(relay) else { return };
     match timeout(HANDSHAKE_WITHIN, connecting).await {
         Ok(Ok(connection)) => {
             let origin = Origin::Dialed(Target::Address(relay), found_by);

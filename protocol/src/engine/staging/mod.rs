@@ -29,6 +29,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The contents of the running step.
 pub(super) struct Staging {
     contents: BTreeMap<ContentId, Content>,
+    /// Those that no window has wanted yet, only one to come.
+    ahead: BTreeSet<ContentId>,
     /// The content that was found open last.
     open: Option<ContentId>,
     lists: NodeFetch,
@@ -78,6 +80,7 @@ impl Default for Staging {
     fn default() -> Self {
         Self {
             contents: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             open: None,
             lists: NodeFetch::default(),
             scheduler: Scheduler::new(Limits::default()),
@@ -106,6 +109,19 @@ impl Staging {
         self.contents.entry(wish.content).or_insert_with(|| Content { wish, path: path.clone(), progress });
     }
 
+    /// Wants a content for a window to come.
+    pub(super) fn want_ahead(&mut self, path: &RelPath, wish: Prepare) {
+        if !self.has(&wish.content) {
+            self.ahead.insert(wish.content);
+            self.want(path, wish);
+        }
+    }
+
+    /// How many contents are wanted for windows to come.
+    pub(super) fn count_ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// Whether a content is wanted already.
     pub(super) fn has(&self, content: &ContentId) -> bool {
         self.contents.contains_key(content)
@@ -130,6 +146,7 @@ impl Staging {
     pub(super) fn take(&mut self, contents: &[ContentId]) {
         for content in contents {
             self.contents.remove(content);
+            self.ahead.remove(content);
             self.scheduler.forget(*content);
         }
     }
@@ -149,18 +166,20 @@ impl Staging {
         std::mem::take(&mut self.partial).into_iter().collect()
     }
 
-    /// Forgets what is none of `wanted`; answers what that was.
+    /// A window wants these. Forgets what neither it nor a later one does; answers what that was.
     pub(super) fn retain(&mut self, wanted: &BTreeSet<ContentId>) -> Vec<ContentId> {
-        let others: Vec<_> = self.contents.keys().filter(|id| !wanted.contains(id)).copied().collect();
+        self.ahead.retain(|id| !wanted.contains(id));
+        let is_idle = |id: &&ContentId| !wanted.contains(id) && !self.ahead.contains(id);
+        let others: Vec<_> = self.contents.keys().filter(is_idle).copied().collect();
         self.take(&others);
         others
     }
 
-    /// Whether every content is ready or has failed. Asked after every event: the search goes on at
+    /// Whether every content that the window wants is ready or has failed. Asked after every event: the search goes on at
     /// the content that was open last.
     pub(super) fn is_settled(&mut self) -> bool {
-        let is_open = |(_, content): &(&ContentId, &Content)| {
-            !matches!(content.progress, Progress::Ready | Progress::Failed(_))
+        let is_open = |(id, content): &(&ContentId, &Content)| {
+            !matches!(content.progress, Progress::Ready | Progress::Failed(_)) && !self.ahead.contains(id)
         };
         let from = self.open.map_or(Bound::Unbounded, Bound::Included);
         let mut later = self.contents.range((from, Bound::Unbounded));
@@ -195,6 +214,7 @@ impl Staging {
         for content in self.contents.keys() {
             self.scheduler.forget(*content);
         }
+        self.ahead.clear();
         self.lists = NodeFetch::default();
         std::mem::take(&mut self.contents).into_keys().collect()
     }

@@ -218,7 +218,7 @@ impl<S: FolderStore> Engine<S> {
             let wish = self.wish(&op.path, before, &after.content, after.metadata.mode)?;
             wishes.extend(wish.map(|wish| (op.path.clone(), wish)));
         }
-        self.want_all(wishes)
+        self.want_all(wishes, false)
     }
 
     /// While a window is carried out, the network brings what the next one will want. Not where
@@ -237,11 +237,11 @@ impl<S: FolderStore> Engine<S> {
                 bytes += wish.size;
                 wishes.push((path, wish));
             }
-            if wishes.len() >= self.settings.window || bytes >= WINDOW_BYTES {
+            if wishes.len() + self.staging.count_ahead() >= self.settings.window || bytes >= WINDOW_BYTES {
                 break;
             }
         }
-        self.want_all(wishes)
+        self.want_all(wishes, true)
     }
 
     /// How a content is to be staged that a path will show, unless it is being staged.
@@ -264,7 +264,7 @@ impl<S: FolderStore> Engine<S> {
         Ok(Some(Prepare { content: id, size, mode, same, earlier }))
     }
 
-    fn want_all(&mut self, wishes: Vec<(RelPath, Prepare)>) -> Result<(), EngineError> {
+    fn want_all(&mut self, wishes: Vec<(RelPath, Prepare)>, is_ahead: bool) -> Result<(), EngineError> {
         let mut short = Vec::new();
         if wishes.iter().map(|(_, wish)| wish.size).sum::<u64>() > LARGE_BYTES {
             self.news.begin();
@@ -274,7 +274,10 @@ impl<S: FolderStore> Engine<S> {
             if wish.size <= MIN_CHUNK_BYTES as u64 && !self.staging.has(&wish.content) {
                 short.push(wish.clone());
             }
-            self.staging.want(&path, wish);
+            match is_ahead {
+                true => self.staging.want_ahead(&path, wish),
+                false => self.staging.want(&path, wish),
+            }
         }
         self.send_prepare(short);
         self.prepare()
