@@ -68,6 +68,11 @@ fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Numbers in both sets, ascending from `start` and then those below it.
+pub(super) fn turned<'a>(one: &'a Bits, other: &'a Bits, start: usize) -> impl Iterator<Item = usize> + 'a {
+    one.both_from(other, start).chain(one.both_from(other, 0).take_while(move |at| *at < start))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,12 +96,16 @@ impl Scheduler {
     pub(super) fn deny(&mut self, peer: PeerKey, content: ContentId, number: u64) {
         let Some(known) = self.peers.get(&peer) else { return };
         let is_partial = known.availability == Availability::Perhaps;
-        let claimed = self.wants.get(&content).is_some_and(|want| {
-            let claims = |bits: &super::bits::Bits| want.find(number).is_some_and(|at| bits.has(at));
-            want.holders.get(&peer).is_some_and(claims)
+        let claims = self.wants.get(&content).and_then(|want| {
+            let bits = want.holders.get(&peer)?;
+            Some(want.find(number).is_some_and(|at| bits.has(at)))
         });
+        if is_partial && claims == Some(false) {
+            // It was asked at random, and has meanwhile said what it has: that counts.
+            return;
+        }
         self.content_gone(peer, content);
-        if is_partial && claimed {
+        if is_partial && claims == Some(true) {
             let is_believed = self.peers.get_mut(&peer).is_some_and(|known| {
                 known.on_lie();
                 known.is_believed()

@@ -22,6 +22,7 @@ mod endgame;
 mod holders;
 mod news;
 mod outcome;
+mod pace;
 mod peer;
 mod pick;
 mod request;
@@ -77,7 +78,7 @@ pub struct Scheduler {
     /// Who is left alone, and until when.
     rests: BTreeSet<(Duration, PeerKey)>,
     cancelled: Vec<RequestId>,
-    pace: pick::Pace,
+    pace: pace::Pace,
     endgame: endgame::Endgame,
     /// Chunks that are wanted and have not arrived.
     chunks: usize,
@@ -116,7 +117,7 @@ impl Scheduler {
             deadlines: BTreeSet::new(),
             rests: BTreeSet::new(),
             cancelled: Vec::new(),
-            pace: pick::Pace::default(),
+            pace: pace::Pace::default(),
             endgame: endgame::Endgame::default(),
             chunks: 0,
             waiting: 0,

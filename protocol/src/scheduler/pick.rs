@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::bits::Bits;
+use super::bits::{Bits, turned};
 use super::want::Want;
 use super::{Assignment, Availability, PeerKey, Request, RequestId, Scheduler};
 use crate::entry::ContentId;
@@ -28,53 +28,8 @@ const MIN_PATIENCE: Duration = Duration::from_secs(1);
 const MAX_PATIENCE: Duration = Duration::from_secs(60);
 /// A chunk of average length.
 const CHUNK_BYTES: u64 = 256 << 10;
-/// In a swarm no more is asked for ahead than arrives in this time, so that what is chosen is still
-/// the best choice when its turn comes …
-const AHEAD: Duration = Duration::from_secs(2);
-/// … but so much in any case.
-const MIN_AHEAD_BYTES: u64 = 2 << 20;
 /// Small contents that are left out at a place that others may come to next.
 const MOST_SKIPPED: u64 = 256;
-/// The total rate is taken over this long.
-const SAMPLE: Duration = Duration::from_millis(500);
-
-/// How things go as a whole.
-#[derive(Default)]
-pub(super) struct Pace {
-    outstanding_bytes: u64,
-    /// Bytes per second, over all peers.
-    rate: u64,
-    sampled_at: Duration,
-    sample_bytes: u64,
-    /// When somebody has last got what nobody had.
-    progress_at: Duration,
-    /// Since when a seed could be asked, but for what others seem to fetch; and for how long that is
-    /// left to them.
-    held: Option<(Duration, Duration)>,
-}
-
-impl Pace {
-    pub(super) fn on_arrived(&mut self, now: Duration, bytes: u64) {
-        self.sample_bytes += bytes;
-        let passed = now.saturating_sub(self.sampled_at);
-        if passed >= SAMPLE {
-            self.rate = (self.sample_bytes as f64 / passed.as_secs_f64()) as u64;
-            (self.sampled_at, self.sample_bytes) = (now, 0);
-        }
-    }
-
-    pub(super) fn on_settled(&mut self, bytes: u64) {
-        self.outstanding_bytes = self.outstanding_bytes.saturating_sub(bytes);
-    }
-
-    pub(super) fn on_progress(&mut self, now: Duration) {
-        self.progress_at = now;
-    }
-
-    fn is_far_ahead(&self) -> bool {
-        self.outstanding_bytes >= MIN_AHEAD_BYTES.max(self.rate * AHEAD.as_secs())
-    }
-}
 
 /// What is being put together for a peer.
 struct Picked {
@@ -414,7 +369,7 @@ impl Scheduler {
             });
         }
         let bytes = refs.iter().map(|chunk| u64::from(chunk.len)).sum();
-        self.pace.outstanding_bytes += bytes;
+        self.pace.on_asked(bytes);
         let mut deadline = now;
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.on_asked(now, request, bytes);
@@ -438,9 +393,4 @@ fn mix(seed: u64) -> u64 {
     let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 31
-}
-
-/// Numbers in both sets, ascending from `start` and then those below it.
-fn turned<'a>(one: &'a Bits, other: &'a Bits, start: usize) -> impl Iterator<Item = usize> + 'a {
-    one.both_from(other, start).chain(one.both_from(other, 0).take_while(move |at| *at < start))
 }

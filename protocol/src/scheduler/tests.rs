@@ -256,6 +256,19 @@ fn who_does_not_have_what_it_said_is_asked_no_more_and_in_the_end_not_believed()
 }
 
 #[test]
+fn what_a_peer_says_to_have_counts_although_it_lacks_what_it_was_asked_at_random() {
+    let mut scheduler = Scheduler::new(Limits::default());
+    scheduler.add_peer(PeerKey(1), Availability::Perhaps, ms(10));
+    scheduler.want(content(1), 30 * u64::from(CHUNK), (0..30).map(|n| (n, CHUNK)), 0);
+    let at_random = scheduler.poll_request(ms(0)).expect("perhaps it has some");
+    have(&mut scheduler, 1, 29, 1);
+    for chunk in at_random.refs {
+        scheduler.handle_gone(ms(20), at_random.request, chunk);
+    }
+    assert_eq!(scheduler.poll_request(ms(20)).map(|asked| numbers(&asked)), Some(vec![29]));
+}
+
+#[test]
 fn what_is_told_before_it_is_wanted_counts_when_it_is() {
     let mut scheduler = Scheduler::new(Limits::default());
     scheduler.add_peer(PeerKey(1), Availability::Perhaps, ms(10));
@@ -274,7 +287,8 @@ fn what_is_told_before_it_is_wanted_counts_when_it_is() {
 #[test]
 fn the_last_chunks_of_a_silent_peer_are_asked_of_another_and_the_loser_is_cancelled() {
     let mut scheduler = scheduler(2);
-    scheduler.want(content(1), 100 * u64::from(CHUNK), (0..100).map(|n| (n, CHUNK)), 0);
+    // A fiftieth of it is what the silent one is asked for at once.
+    scheduler.want(content(1), 400 * u64::from(CHUNK), (0..400).map(|n| (n, CHUNK)), 0);
     let (mut now, mut silent) = (ms(0), Vec::new());
     while !scheduler.is_idle() {
         now += ms(10);
