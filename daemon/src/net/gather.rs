@@ -134,7 +134,7 @@ impl AsyncUdpSocket for Gathering {
         };
         let room = self.room(head.segment);
         // Behind a packet that is shorter than the others nothing can follow in the same call.
-        let is_ended = held.bytes.len() % head.segment != 0;
+        let is_ended = !held.bytes.len().is_multiple_of(head.segment);
         if held.head != Some(head) || is_ended || held.bytes.len() + len > room {
             self.flush(&mut held)?;
         }

@@ -21,7 +21,7 @@ const QUIET_AT_MOST: Duration = Duration::from_secs(2);
 /// The longest that a change is not looked at under constant change.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More dirty paths than this are no longer told apart.
-const MAX_PATHS: usize = 50_000;
+pub(super) const MAX_PATHS: usize = 50_000;
 
 /// Paths that may have changed, and since when.
 #[derive(Debug)]

@@ -57,11 +57,18 @@ impl Scheduler {
         banned
     }
 
-    /// A request has failed: what has not arrived of it is asked for elsewhere.
+    /// A request has failed: what has not arrived of it is asked for elsewhere. If it lacks only what
+    /// nobody wants any more, it has arrived in vain, and the peer has not failed.
     pub fn handle_failed(&mut self, now: Duration, request: RequestId) {
         let Some(failed) = self.remove_request(request) else { return };
+        let is_missed = failed.refs.iter().any(|chunk| {
+            let want = self.wants.get(&chunk.content);
+            want.is_some_and(|want| want.find(chunk.number).is_some_and(|at| !want.has_arrived(at)))
+        });
         self.release(&failed, Some(failed.peer));
-        self.rest(failed.peer, |peer| peer.on_failed(now));
+        if is_missed {
+            self.rest(failed.peer, |peer| peer.on_failed(now));
+        }
     }
 
     /// The peer has no place for us: it is asked again a little later, others before.

@@ -54,6 +54,17 @@ fn a_failed_chunk_is_asked_for_elsewhere_and_of_the_same_peer_only_if_it_is_alon
 }
 
 #[test]
+fn a_peer_that_has_sent_what_nobody_wants_any_more_need_not_rest() {
+    let mut scheduler = scheduler(1);
+    scheduler.want(content(1), 100, [(0, 100)], 0);
+    let asked = scheduler.poll_request(ms(0)).expect("a request");
+    scheduler.forget(content(1));
+    scheduler.handle_failed(ms(1), asked.request);
+    scheduler.want(content(2), 100, [(0, 100)], 0);
+    assert!(scheduler.poll_request(ms(2)).is_some());
+}
+
+#[test]
 fn three_bad_chunks_ban_a_peer() {
     let mut scheduler = scheduler(2);
     scheduler.want(content(1), 4000, (0..4).map(|n| (n, 1000)), 0);

@@ -30,6 +30,7 @@ impl Hands {
         let hands = Arc::clone(self);
         let cancelled = self.cancels.watch(ticket);
         self.runtime.spawn(async move {
+            let _room = hands.intake.room_for(&refs).await;
             let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<(ChunkWanted, ChunkAnswer)>();
             let wanted = refs.clone();
             let asking = async {
@@ -49,7 +50,8 @@ impl Hands {
             let writing = async {
                 let mut batch = Vec::new();
                 while receiver.recv_many(&mut batch, 64).await > 0 {
-                    hands.write(ticket, std::mem::take(&mut batch)).await;
+                    let writing = hands.write(ticket, std::mem::take(&mut batch));
+                    hands.intake.write(writing).await;
                 }
             };
             let (result, ()) = tokio::join!(asking, writing);

@@ -11,12 +11,14 @@
 mod asking;
 mod changing;
 mod gathering;
+mod intake;
 mod looking;
 mod opening;
 mod rules;
 mod space;
 mod tending;
 
+use self::intake::Intake;
 pub use self::opening::RootNews;
 use self::rules::Rules;
 use self::space::Lack;
@@ -80,6 +82,7 @@ pub struct Hands {
     lack: Mutex<Option<Lack>>,
     /// Held for writing while leftovers in staging are removed.
     staging: RwLock<()>,
+    intake: Intake,
     /// Upkeep is at work.
     tending: AtomicBool,
     running: AtomicUsize,
@@ -139,6 +142,7 @@ impl Hands {
             may_be_empty: AtomicBool::new(false),
             lack: Mutex::new(None),
             staging: RwLock::new(()),
+            intake: Intake::default(),
             tending: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             unknown: Arc::default(),

@@ -75,13 +75,17 @@ impl Pending {
             // Watches are set again anyway, and everything is noticed after.
             return;
         }
+        let is_first = inner.batch.is_empty();
         if appeared {
             inner.batch.appeared.insert(path.clone());
         }
         inner.batch.changed.insert(path);
         let many = inner.batch.changed.len() > MAX_PATHS;
-        self.something.notify_one();
         drop(inner);
+        // Whoever waits for the rest of a batch is not woken for each part of it.
+        if is_first {
+            self.something.notify_one();
+        }
         if many {
             self.add_everything();
         }

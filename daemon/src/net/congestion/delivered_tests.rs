@@ -57,7 +57,7 @@ fn run(control: &mut Delivered, path: &mut Path, from: Instant, time: Duration) 
                 path.busy_until = starts + Duration::from_secs_f64(MTU as f64 / path.rate);
             }
             let due = path.busy_until + path.round_trip;
-            let is_lost = is_dropped || number % LOST_OF == 0;
+            let is_lost = is_dropped || number.is_multiple_of(LOST_OF);
             flying.push_back(Packet { number, sent: now, due, is_lost });
             let pause = smoothed.as_secs_f64() * MTU as f64 / (1.25 * control.window() as f64);
             next_send = next_send.max(now - Duration::from_millis(1)) + Duration::from_secs_f64(pause);

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::window::Window;
+use super::commits::MAX_PATHS;
 use super::staging::Staging;
 use super::{Busy, Edits, Engine, EngineError, FolderStore, Reason};
 use crate::entry::{Content, Entry};
@@ -49,8 +50,9 @@ pub(super) struct Step {
     has_failed: bool,
 }
 
-/// Paths that the last windows have made, so that news of them is known to be of our own doing. Such
-/// news comes within seconds: what is older is forgotten, or a first sync would remember every path.
+/// Paths that the last windows have made, so that news of them is known to be of our own doing.
+/// Remembered for as long as such news may wait for a scan, not for all of a first sync: when more
+/// has been made than [`MAX_PATHS`], everything is scanned.
 #[derive(Default)]
 struct Made {
     lately: BTreeSet<RelPath>,
@@ -58,11 +60,8 @@ struct Made {
 }
 
 impl Made {
-    /// Paths in each of the two generations.
-    const MOST: usize = 16_384;
-
     fn add(&mut self, path: &RelPath) {
-        if self.lately.len() == Self::MOST {
+        if self.lately.len() == MAX_PATHS {
             self.before = std::mem::take(&mut self.lately);
         }
         self.lately.insert(path.clone());
