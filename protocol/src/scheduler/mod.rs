@@ -374,6 +374,8 @@ impl Scheduler {
         } else {
             self.seeds.remove(&peer)
         };
+        let is_shared = self.seeds.len() < self.peers.len();
+        self.peers.values_mut().for_each(|peer| peer.is_shared = is_shared);
         self.ask_anybody();
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// In a swarm no more is asked for ahead than arrives in this time, so that what is chosen is still
 /// the best choice when its turn comes …
 const AHEAD: Duration = Duration::from_secs(2);
-/// … but so much in any case: more than a seed is asked for before its rate is known.
-const MIN_AHEAD_BYTES: u64 = 4 << 20;
+/// … but so much in any case.
+const MIN_AHEAD_BYTES: u64 = 2 << 20;
 /// The total rate is taken over this long.
 const SAMPLE: Duration = Duration::from_millis(500);
 

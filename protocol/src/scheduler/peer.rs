@@ -15,6 +15,12 @@ const MAX_WINDOW_BYTES: u64 = 16 << 20;
 /// last chunk takes to be whole, and slack of the disks and of our own loop. With 100 ms a path of
 /// 50 ms and 100 Mbit/s was used to three quarters.
 const WINDOW_SLACK: Duration = Duration::from_millis(250);
+/// The same two while somebody incomplete is connected, who may want the same: what is asked for
+/// before that is known is asked of a seed by everybody, and there are others to ask.
+const SHARED_FIRST_WINDOW_BYTES: u64 = 512 << 10;
+const SHARED_WINDOW_SLACK: Duration = Duration::from_millis(100);
+/// Bytes per second of a peer whose rate is not known.
+const FIRST_RATE: f64 = 524_288.0;
 /// A rate is taken over at least this time of being busy.
 const RATE_SAMPLE: Duration = Duration::from_millis(50);
 /// Share of a new sample in the rate.
@@ -49,6 +55,8 @@ pub(super) struct Peer {
     pub(super) candidates: BTreeSet<Place>,
     /// What it has said to have that was not wanted then.
     pub(super) told: Told,
+    /// Somebody incomplete is connected.
+    pub(super) is_shared: bool,
     lies: u32,
     /// When it last had nothing to do, or delivered something.
     moved_at: Duration,
@@ -74,6 +82,7 @@ impl Peer {
             rest_until: Duration::ZERO,
             candidates: BTreeSet::new(),
             told: Told::default(),
+            is_shared: false,
             lies: 0,
             moved_at: Duration::ZERO,
             rtt,
@@ -93,10 +102,11 @@ impl Peer {
 
     /// Bytes that may be under way.
     pub(super) fn window_bytes(&self) -> u64 {
-        let window = match self.rate {
-            None => FIRST_WINDOW_BYTES,
-            Some(rate) => (rate * (self.rtt + WINDOW_SLACK).as_secs_f64()) as u64,
+        let (first, slack) = match self.is_shared {
+            true => (SHARED_FIRST_WINDOW_BYTES, SHARED_WINDOW_SLACK),
+            false => (FIRST_WINDOW_BYTES, WINDOW_SLACK),
         };
+        let window = self.rate.map_or(first, |rate| (rate * (self.rtt + slack).as_secs_f64()) as u64);
         window.min(self.ceiling_bytes).clamp(MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)
     }
 
@@ -110,7 +120,7 @@ impl Peer {
 
     /// How long until it will have answered what it was asked for.
     pub(super) fn backlog(&self) -> Duration {
-        let rate = self.rate.unwrap_or(FIRST_WINDOW_BYTES as f64).max(1.0);
+        let rate = self.rate.unwrap_or(FIRST_RATE).max(1.0);
         let seconds = (self.outstanding_bytes as f64 / rate).min(MAX_TIMEOUT.as_secs_f64());
         self.rtt + Duration::from_secs_f64(seconds)
     }
@@ -124,7 +134,7 @@ impl Peer {
 
     /// How long it would take to get so much, asked now.
     pub(super) fn time_for(&self, bytes: u64) -> Duration {
-        let rate = self.rate.unwrap_or(FIRST_WINDOW_BYTES as f64).max(1.0);
+        let rate = self.rate.unwrap_or(FIRST_RATE).max(1.0);
         self.backlog() + Duration::from_secs_f64((bytes as f64 / rate).min(MAX_TIMEOUT.as_secs_f64()))
     }
 
