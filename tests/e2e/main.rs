@@ -30,6 +30,7 @@ mod quiet;
 mod readers;
 mod roots;
 mod scale;
+mod swarms;
 mod tracker;
 mod writers;
 

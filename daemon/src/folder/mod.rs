@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use keystore::{Capability, FolderSecret, Opening};
+use keystore::{Capability, DeviceId, FolderSecret, Opening};
 use parking_lot::{Mutex, RwLock};
 use protocol::context::Label;
 use protocol::engine::{self, Command, Engine, Event, Hold, Identity};
@@ -99,10 +99,11 @@ impl Folder {
         let hands =
             Hands::new(&secret, &root, root_id, kept.clone(), Arc::clone(&net), inputs.clone(), &settings);
         let (at_start, engine_kept, engine_secret) = (Arc::clone(&hands), kept.clone(), secret.clone());
+        let device = net.device_id();
         let make = Box::new(move |now, distrust_records| {
             let settings = at_start.settings();
             let opening = opening_of(&engine_secret, &engine_kept).or_else(|| opening.clone());
-            let identity = identity(&engine_secret, opening.as_ref(), &settings.name);
+            let identity = identity(&engine_secret, device, opening.as_ref(), &settings.name);
             let paused = engine_kept.0.facts().map(|facts| facts.paused).unwrap_or_default();
             // Lost records wait for a first head as well: then what is equal is not put again.
             let lost = distrust_records && engine_kept.0.load_state().is_ok_and(|state| state.is_none());
@@ -313,11 +314,12 @@ fn opening_of(secret: &FolderSecret, kept: &Kept) -> Option<Opening> {
     })
 }
 
-fn identity(secret: &FolderSecret, opening: Option<&Opening>, name: &str) -> Identity {
+fn identity(secret: &FolderSecret, device: DeviceId, opening: Option<&Opening>, name: &str) -> Identity {
     let own = secret.opening();
     let opening = own.as_ref().or(opening);
     Identity {
         folder: secret.folder_id(),
+        device,
         capability: secret.capability(),
         signer: secret.signer(),
         verifier: opening.and_then(|opening| secret.check_opening(opening).ok()),

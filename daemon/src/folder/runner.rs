@@ -181,6 +181,7 @@ impl Runner {
             if self.kept_up.elapsed() >= UPKEEP {
                 self.kept_up = Instant::now();
                 self.keep_up();
+                self.tell_round_trips();
                 self.hands.rates.measure(&self.peers);
             }
             self.carry_out();
@@ -198,12 +199,21 @@ impl Runner {
                 let _ = done.send(());
             }
             Input::Joined(peer) => {
-                let id = peer.info().device_id;
+                let (id, rtt) = (peer.info().device_id, peer.rtt());
                 self.peers.insert(id, peer);
                 self.handle(Event::Joined(id));
+                self.handle(Event::RoundTrip(id, rtt));
             }
             Input::Ask(ask) => ask(self),
             Input::Stop => {}
+        }
+    }
+
+    /// Lets the engine know how far its peers are: who asks a far one has more under way.
+    fn tell_round_trips(&mut self) {
+        let measured: Vec<_> = self.peers.iter().map(|(id, peer)| (*id, peer.rtt())).collect();
+        for (id, rtt) in measured {
+            self.handle(Event::RoundTrip(id, rtt));
         }
     }
 
@@ -257,6 +267,7 @@ impl Runner {
                     Some(peer) => self.hands.fetch_chunks(ticket, peer.clone(), refs),
                     None => self.handle(Event::FetchEnded(ticket)),
                 },
+                Effect::CancelFetch(ticket) => self.hands.cancel_fetch(ticket),
                 Effect::Prepare(wishes) => self.hands.prepare(wishes),
                 Effect::Forget(contents) => self.hands.forget(contents),
                 Effect::Apply(ops) => self.hands.apply(ops),

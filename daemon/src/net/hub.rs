@@ -24,6 +24,7 @@ use super::members::{LinkId, Members};
 use super::peer::Peer;
 use super::reach::Reach;
 use super::serve::Serve;
+use super::slots::Slots;
 use super::{NetConfig, NetError, NetEvent};
 
 /// Blocking reads for peers under way at once, over all links: a few for each disk.
@@ -42,6 +43,7 @@ pub(super) struct Hub {
     /// Somebody has joined or left a folder.
     pub(super) memberships_changed: Arc<Notify>,
     pub(super) serve_slots: Arc<Semaphore>,
+    pub(super) slots: Arc<Slots>,
     pub(super) events: mpsc::Sender<NetEvent>,
     state: Mutex<State>,
     random: Mutex<blake3::OutputReader>,
@@ -96,6 +98,7 @@ impl Hub {
             exchange: Mutex::default(),
             memberships_changed: Arc::default(),
             serve_slots: Arc::new(Semaphore::new(SERVE_SLOTS)),
+            slots: Arc::default(),
             events,
             state: Mutex::default(),
             random: Mutex::new(random),

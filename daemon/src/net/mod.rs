@@ -32,6 +32,7 @@ mod reach;
 mod reason;
 mod roaming;
 mod serve;
+mod slots;
 mod tls;
 mod transport;
 
@@ -159,6 +160,11 @@ pub struct Net {
 }
 
 impl Net {
+    /// Who we are.
+    pub fn device_id(&self) -> DeviceId {
+        self.hub.device.id()
+    }
+
     /// Listens on all addresses and starts to accept links. Needs a tokio runtime.
     ///
     /// # Errors

@@ -14,11 +14,12 @@ use protocol::message::{
     CHUNK_HEADER_BYTES, ChunkHeader, ChunkWanted, MAX_REQUEST_NODES, Message, MessageError, NodeReply,
     Request,
 };
-use quinn::RecvStream;
+use quinn::{ReadError, RecvStream, VarInt};
 use tokio::time::timeout;
 
 use super::dial::FoundBy;
 use super::link::{Command, Link, Reason};
+use super::serve::BUSY;
 
 /// A peer that sends nothing for this long while it owes an answer is not waited for.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -53,6 +54,9 @@ pub enum FetchError {
     /// The link has ended, or the peer has cut the answer.
     #[error("the peer is gone")]
     Gone,
+    /// The peer serves so many others that it has no place for this question now.
+    #[error("the peer has no place for this question now")]
+    Busy,
     /// Nothing has come for too long.
     #[error("the peer does not answer")]
     Stalled,
@@ -233,6 +237,14 @@ impl std::fmt::Debug for Peer {
     }
 }
 
+/// Why an answer has ended early.
+fn cut(error: ReadError) -> FetchError {
+    match error {
+        ReadError::Reset(code) if code == VarInt::from_u32(BUSY) => FetchError::Busy,
+        _ => FetchError::Gone,
+    }
+}
+
 /// A stream of chunks that is being read.
 struct Answer {
     stream: RecvStream,
@@ -267,7 +279,7 @@ impl Answer {
     async fn receive(&mut self) -> Result<(), FetchError> {
         let mut parts = [const { Bytes::new() }; PARTS];
         let read = timeout(STALLED_AFTER, self.stream.read_chunks(&mut parts)).await;
-        let read = read.map_err(|_| FetchError::Stalled)?.map_err(|_| FetchError::Gone)?;
+        let read = read.map_err(|_| FetchError::Stalled)?.map_err(cut)?;
         let read = read.ok_or(FetchError::Gone)?;
         self.parts.extend(parts.into_iter().take(read));
         Ok(())

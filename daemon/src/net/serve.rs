@@ -3,6 +3,7 @@
 //! Reading blocks, so it happens on tokio's blocking threads, a bounded number of reads at a time
 //! over all links; what was read is written to the peer before more is read for it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use super::hub::Hub;
 use super::link::{Link, Reason};
 use super::peer::Peer;
+use super::slots::HELD_FOR;
 
 /// Where answers come from. Both calls may block, on threads meant for it.
 pub trait Serve: Send + Sync {
@@ -36,10 +38,15 @@ const PER_LINK: usize = 16;
 const READ_AHEAD: u64 = 1 << 20;
 const NODES_AT_ONCE: usize = 64;
 
+/// With what the stream of an answer ends for which there is no place now. Who does not know it sees
+/// an answer that was cut, and asks again elsewhere too.
+pub(super) const BUSY: u32 = 16;
+
 /// Why there is no answer; the number is what the other side sees.
 enum Refusal {
     Malformed,
     Cut,
+    Busy,
 }
 
 /// Accepts questions until the link ends.
@@ -50,8 +57,9 @@ pub(super) async fn accept_requests(hub: Arc<Hub>, link: Arc<Link>) {
         tokio::spawn(async move {
             let Ok(_place) = places.acquire().await else { return };
             match answer(&hub, &link, &mut send, &mut ask).await {
-                Ok(()) => {
-                    let _ = send.finish();
+                Ok(()) => {}
+                Err(Refusal::Busy) => {
+                    let _ = send.reset(VarInt::from_u32(BUSY));
                 }
                 Err(Refusal::Malformed) => link.close(Reason::Misbehaved),
                 Err(Refusal::Cut) => {
@@ -77,22 +85,53 @@ async fn answer(hub: &Hub, link: &Link, send: &mut SendStream, ask: &mut RecvStr
     let server = hub.server(folder).ok_or(Refusal::Cut)?;
     // None while the peer's welcome is still on its way.
     let peer = link.peers.lock().get(&folder).cloned();
+    let slot = match request.is_bulky() {
+        true => Some(hub.slots.acquire(link.id).await.ok_or(Refusal::Busy)?),
+        false => None,
+    };
+    let has_slot = slot.is_some();
+    let sending = async {
+        send_answer(hub, &server, request, send, peer.as_ref()).await?;
+        send.finish().map_err(|_| Refusal::Cut)?;
+        // The place is taken until the peer has everything: what lies in buffers is on the line too.
+        if has_slot {
+            let _ = send.stopped().await;
+        }
+        Ok(())
+    };
+    let mut sending = pin!(sending);
+    match timeout(HELD_FOR, &mut sending).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            drop(slot);
+            sending.await
+        }
+    }
+}
+
+async fn send_answer(
+    hub: &Hub,
+    server: &Arc<dyn Serve>,
+    request: Request,
+    send: &mut SendStream,
+    peer: Option<&Peer>,
+) -> Result<(), Refusal> {
     match request {
         Request::Nodes { ids, .. } => {
             // They lead to what can be asked for next.
             let _ = send.set_priority(1);
             for ids in ids.chunks(NODES_AT_ONCE) {
-                let (server, ids) = (Arc::clone(&server), ids.to_vec());
+                let (server, ids) = (Arc::clone(server), ids.to_vec());
                 let frames = blocking(hub, move || node_frames(&*server, &ids)).await?;
-                write(send, frames, peer.as_ref()).await?;
+                write(send, frames, peer).await?;
             }
         }
         Request::Chunks { mut chunks, .. } => {
             while !chunks.is_empty() {
                 let rest = chunks.split_off(batch_len(&chunks));
-                let (server, batch) = (Arc::clone(&server), std::mem::replace(&mut chunks, rest));
+                let (server, batch) = (Arc::clone(server), std::mem::replace(&mut chunks, rest));
                 let parts = blocking(hub, move || chunk_parts(&*server, &batch)).await?;
-                write(send, parts, peer.as_ref()).await?;
+                write(send, parts, peer).await?;
             }
         }
     }

@@ -36,6 +36,8 @@ pub enum Event {
     Joined(DeviceId),
     /// A peer has gone.
     Left(DeviceId),
+    /// How long a peer's answer takes to begin, as its link has measured it.
+    RoundTrip(DeviceId, Duration),
     /// A peer told a reader the verifying key, and it was checked against the secret.
     Opened(FolderVerifier),
     /// News from a peer.
@@ -51,6 +53,8 @@ pub enum Event {
     Gone(Ticket, Vec<ChunkWanted>),
     /// Part of the answer: these did not verify.
     Bad(Ticket, Vec<ChunkWanted>),
+    /// The peer serves so many others that it has no place for this request now. It has ended.
+    Busy(Ticket),
     /// The answer has ended; whatever was asked for and has not come is open again.
     FetchEnded(Ticket),
     /// Answer to [`Effect::Apply`], in its order.
@@ -108,6 +112,9 @@ pub enum Effect {
     Prepare(Vec<Prepare>),
     /// Ask a peer for chunks, verify them and write them to their staged files.
     FetchChunks(Ticket, DeviceId, Vec<ChunkWanted>),
+    /// Nobody waits for the rest of this answer: all of it has come from elsewhere, or it takes too
+    /// long. What still comes is taken.
+    CancelFetch(Ticket),
     /// Nobody waits for this staged content any more.
     Forget(Vec<ContentId>),
     /// Change the disk.

@@ -8,7 +8,7 @@
 //!
 //! Reading order: `event` is the language; `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
-//! their bytes; `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
+//! their bytes; `swarm` is what downloaders tell each other, `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
 //! forgotten, `holds` stops it all; `store` is what the database must do. At most one scan *or* one apply runs at any time; fetching goes on beside both.
 
 mod commits;
@@ -23,6 +23,7 @@ mod staging;
 mod status;
 mod steps;
 mod store;
+mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use keystore::{Capability, DeviceId, FolderId, FolderVerifier, HeadSigner};
 use crate::context::{Context, Label};
 use crate::head::SignedHead;
 use crate::path::RelPath;
+use crate::scheduler::News;
 use crate::state::State;
 use crate::store::{NodeId, StoreError};
 use crate::tree::{Tree, TreeError};
@@ -49,6 +51,8 @@ pub use store::{Changes, FolderStore, Reason, Saved, Unapplied};
 pub struct Identity {
     /// The folder.
     pub folder: FolderId,
+    /// This device: its place among those who fetch the same.
+    pub device: DeviceId,
     /// Our capability.
     pub capability: Capability,
     /// Signs heads; a writer's.
@@ -99,7 +103,7 @@ pub enum Activity {
 }
 
 /// A peer, as the engine sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Peer {
     /// The entries and contexts of the heads that it has told us last.
     heads: Vec<(NodeId, NodeId)>,
@@ -109,6 +113,10 @@ struct Peer {
     told: Option<(NodeId, NodeId)>,
     /// The entries of which we last told it that we have all content.
     told_complete: Option<NodeId>,
+    /// It has said to be fetching, and not to be complete since.
+    takes_part: bool,
+    /// Up to which path it has the contents of a state.
+    up_to: Option<(NodeId, RelPath)>,
 }
 
 /// What runs on the disk right now.
@@ -137,6 +145,14 @@ pub struct Engine<S> {
     /// The entries of which we have all content, and have said so.
     complete: Option<NodeId>,
     peers: BTreeMap<DeviceId, Peer>,
+    /// Something that [`judge_peers`](Self::judge_peers) goes by has changed …
+    peers_changed: bool,
+    /// … since it judged them by these entries.
+    judged: Option<NodeId>,
+    /// Somebody may want what we fetch.
+    has_audience: bool,
+    /// What is to be told to other downloaders.
+    news: News,
     busy: Busy,
     /// Until when a joined folder waits for its first head.
     first_head_by: Option<Duration>,
@@ -215,6 +231,10 @@ impl<S: FolderStore> Engine<S> {
             told,
             complete: None,
             peers: BTreeMap::new(),
+            peers_changed: false,
+            judged: None,
+            has_audience: false,
+            news: News::default(),
             busy: Busy::No,
             first_head_by,
             first_head,
@@ -249,13 +269,15 @@ impl<S: FolderStore> Engine<S> {
             Event::ScanEnded(result) => self.on_scan_ended(now, result)?,
             Event::Joined(peer) => self.on_joined(peer),
             Event::Left(peer) => self.on_left(peer),
+            Event::RoundTrip(peer, rtt) => self.staging.set_rtt(&peer, rtt),
             Event::Opened(verifier) => self.on_opened(verifier)?,
-            Event::Message(peer, message) => self.on_message(peer, message)?,
+            Event::Message(peer, message) => self.on_message(now, peer, message)?,
             Event::Nodes(ticket, answer) => self.on_nodes(ticket, answer)?,
-            Event::Prepared(prepared) => self.on_prepared(prepared)?,
+            Event::Prepared(prepared) => self.on_prepared(now, prepared)?,
             Event::Arrived(ticket, chunks) => self.on_arrived(now, ticket, &chunks),
             Event::Gone(ticket, chunks) => self.on_gone(now, ticket, &chunks),
             Event::Bad(ticket, chunks) => self.on_bad(now, ticket, &chunks),
+            Event::Busy(ticket) => self.on_busy(now, ticket),
             Event::FetchEnded(ticket) => self.on_fetch_ended(now, ticket),
             Event::Applied(outcomes) => self.on_applied(now, outcomes)?,
             Event::Reverted(paths) => self.on_reverted(&paths)?,
@@ -280,6 +302,7 @@ impl<S: FolderStore> Engine<S> {
             // Something was given up, which may have been all that the step waited for.
             self.advance_step(now)?;
         }
+        self.advance_news(now);
         Ok(())
     }
 
@@ -297,6 +320,7 @@ impl<S: FolderStore> Engine<S> {
             self.dirty.due().filter(|_| is_free),
             self.step.retry_at().filter(|_| is_free && self.scanned),
             self.pulls.wake_at(),
+            self.news.poll_timeout(),
             self.staging.wake_at(now, !self.waits_for_peers()).filter(|_| !self.is_stopped()),
         ]
         .into_iter()

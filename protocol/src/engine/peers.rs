@@ -1,5 +1,7 @@
 //! Peers: who is there, what they say, and what they are told.
 
+use std::time::Duration;
+
 use keystore::{DeviceId, FolderVerifier};
 
 use crate::message::{MAX_HEADS, Message};
@@ -10,12 +12,14 @@ impl<S: FolderStore> Engine<S> {
     pub(super) fn on_joined(&mut self, peer: DeviceId) {
         // A link in the place of another: both sides start anew.
         self.on_left(peer);
-        self.peers.insert(peer, Peer { heads: Vec::new(), complete: None, told: None, told_complete: None });
+        self.peers.insert(peer, Peer::default());
+        self.peers_changed = true;
         self.staging.add_peer(peer);
         self.tell(peer, &[]);
         if self.complete == Some(self.state.entries) {
             self.tell_complete();
         }
+        self.tell_have(peer);
         self.retry_without_content();
     }
 
@@ -32,7 +36,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     pub(super) fn on_left(&mut self, peer: DeviceId) {
-        self.peers.remove(&peer);
+        self.peers_changed |= self.peers.remove(&peer).is_some();
         self.unopened.remove(&peer);
         self.pulls.forget_peer(&peer);
         self.staging.remove_peer(&peer);
@@ -48,15 +52,12 @@ impl<S: FolderStore> Engine<S> {
         Ok(())
     }
 
-    /// Complete peers are asked first; complete is who has all content of just our state.
-    pub(super) fn judge_peers(&mut self) {
-        let entries = self.state.entries;
-        for (peer, known) in &self.peers {
-            self.staging.set_complete(*peer, known.complete == Some(entries));
-        }
-    }
-
-    pub(super) fn on_message(&mut self, peer: DeviceId, message: Message) -> Result<(), EngineError> {
+    pub(super) fn on_message(
+        &mut self,
+        now: Duration,
+        peer: DeviceId,
+        message: Message,
+    ) -> Result<(), EngineError> {
         if !self.peers.contains_key(&peer) {
             return Ok(());
         }
@@ -66,10 +67,14 @@ impl<S: FolderStore> Engine<S> {
             Message::Complete { entries } => {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.complete = Some(entries);
+                    known.takes_part = false;
+                    self.peers_changed = true;
                 }
                 self.retry_without_content();
             }
             Message::Gone { content } => self.staging.forget_source(&peer, &content),
+            Message::Have { whole, parts } => self.on_have(now, peer, &whole, &parts),
+            Message::HaveUpTo { entries, path } => self.on_have_up_to(now, peer, entries, path),
             // How peers reach each other is not the folder's concern.
             Message::Peers { .. }
             | Message::Observed { .. }

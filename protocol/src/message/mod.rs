@@ -13,13 +13,16 @@ use bytes::Bytes;
 use crate::entry::ContentId;
 use crate::frame::Frame;
 use crate::head::SignedHead;
+use crate::path::RelPath;
 use crate::store::NodeId;
 use cbor::{Reader, Writer, Written, read_array, read_list, read_map, write_map};
 
 pub(crate) mod cbor;
+mod have;
 mod reach;
 mod request;
 
+pub use have::{ContentPrefix, HavePart, MAX_HAVE_PARTS, MAX_HAVE_RUNS, MAX_HAVE_WHOLE, Run};
 pub use request::{
     CHUNK_HEADER_BYTES, ChunkHeader, ChunkWanted, MAX_BUNDLE_BYTES, MAX_REQUEST_BYTES, MAX_REQUEST_CHUNKS,
     MAX_REQUEST_NODES, NodeReply, Request,
@@ -55,6 +58,8 @@ pub(crate) mod kind {
     pub(super) const REACHABLE: u16 = 22;
     pub(super) const INTRODUCE: u16 = 23;
     pub(super) const INTRODUCED: u16 = 24;
+    pub(super) const HAVE: u16 = 25;
+    pub(super) const HAVE_UP_TO: u16 = 26;
     pub(super) const REQUEST_NODES: u16 = 32;
     pub(super) const REQUEST_CHUNKS: u16 = 33;
     pub(super) const NODE: u16 = 40;
@@ -85,6 +90,20 @@ pub enum Message {
     Gone {
         /// Which.
         content: ContentId,
+    },
+    /// I am fetching, and have verified these; told to those who may want them. Empty: I begin.
+    Have {
+        /// Contents of which all is here, at most [`MAX_HAVE_WHOLE`].
+        whole: Vec<ContentPrefix>,
+        /// Contents of which some is here, at most [`MAX_HAVE_PARTS`] with [`MAX_HAVE_RUNS`] in all.
+        parts: Vec<HavePart>,
+    },
+    /// Of the state with these entries I hold the contents of most paths up to this one.
+    HaveUpTo {
+        /// Their root.
+        entries: NodeId,
+        /// The last of the paths, in the order of paths.
+        path: RelPath,
     },
     /// Where other peers of the folder may be. Hints, to be judged before they are dialled.
     Peers {
@@ -171,6 +190,7 @@ impl Message {
                 };
                 Frame::ignorable(kind::PEERS, payload(1, &write))
             }
+            Self::Have { .. } | Self::HaveUpTo { .. } => have::encode(self, channel),
             Self::Observed { .. }
             | Self::Reachable { .. }
             | Self::Introduce { .. }
@@ -190,6 +210,8 @@ impl Message {
             kind::REACHABLE => reach::parse_reachable,
             kind::INTRODUCE => reach::parse_introduce,
             kind::INTRODUCED => reach::parse_introduced,
+            kind::HAVE => have::parse_have,
+            kind::HAVE_UP_TO => have::parse_have_up_to,
             _ if frame.ignorable => return Ok(None),
             unknown => return Err(MessageError::UnknownKind(unknown)),
         };

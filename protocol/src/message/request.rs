@@ -15,6 +15,9 @@ pub const MAX_REQUEST_NODES: usize = 1024;
 pub const MAX_REQUEST_CHUNKS: usize = 1024;
 /// Most bytes of chunks in a request.
 pub const MAX_BUNDLE_BYTES: u64 = 4 * 1024 * 1024;
+/// An answer of at most this many bytes is sent at once, whoever else is being served: a save of a
+/// small file does not wait behind a film.
+const BULKY_BYTES: u64 = 64 * 1024;
 /// Longest request: 1,024 chunks of at most 50 bytes each, and room for later fields. The limit of
 /// the decoder of a request's stream.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -99,6 +102,12 @@ impl Request {
             return Ok(Self::Chunks { channel, chunks });
         }
         if ids.is_empty() { Err(MessageError::Malformed) } else { Ok(Self::Nodes { channel, ids }) }
+    }
+
+    /// Whether the answer takes up the line for long enough that askers take turns.
+    pub fn is_bulky(&self) -> bool {
+        let bytes = |chunks: &[ChunkWanted]| chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
+        matches!(self, Self::Chunks { chunks, .. } if bytes(chunks) > BULKY_BYTES)
     }
 
     /// The folder that it is about, by the number that whoever is asked gave it.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::{FrameDecoder, MAX_FRAME_BYTES};
+use crate::path::RelPath;
 use crate::store::NodeId;
 
 fn head(number: u8) -> SignedHead {
@@ -28,6 +29,9 @@ fn every_message_arrives_as_it_was_sent() {
         Message::NewHead { head: head(3), nodes: vec![Bytes::from_static(b"node"), Bytes::new()] },
         Message::Complete { entries: NodeId([5; 32]) },
         Message::Gone { content: ContentId([6; 32]) },
+        Message::Have { whole: vec![], parts: vec![] },
+        have(vec![7, 8], &[(9, &[(0, 1), (2, 5), (4000, u32::MAX - 4000)]), (10, &[(3, 1)])]),
+        Message::HaveUpTo { entries: NodeId([5; 32]), path: RelPath::parse(b"a/b").unwrap() },
         Message::Peers { addresses },
         Message::Observed { address: "192.0.2.7:4711".parse().unwrap() },
         Message::Reachable { addresses: vec![] },
@@ -39,6 +43,60 @@ fn every_message_arrives_as_it_was_sent() {
         let frame = over_the_wire(&message.encode(70_000));
         assert_eq!(Message::parse(&frame), Ok(Some((70_000, message))));
     }
+}
+
+fn have(whole: Vec<u8>, parts: &[(u8, &[(u32, u32)])]) -> Message {
+    let part = |(content, runs): &(u8, &[(u32, u32)])| HavePart {
+        content: ContentPrefix([*content; 8]),
+        runs: runs.iter().map(|(first, count)| Run { first: *first, count: *count }).collect(),
+    };
+    Message::Have {
+        whole: whole.into_iter().map(|n| ContentPrefix([n; 8])).collect(),
+        parts: parts.iter().map(part).collect(),
+    }
+}
+
+#[test]
+fn what_a_peer_has_is_told_in_few_bytes_and_always_the_same() {
+    let frame = have(vec![7], &[(9, &[(0, 1), (20, 3)])]).encode(1);
+    let hex: String = frame.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        hex,
+        "a30001014807070707070707070281854809090909090909090001\
+        1303"
+            .replace(char::is_whitespace, "")
+    );
+    let path = RelPath::parse(b"a/b").unwrap();
+    let up_to = Message::HaveUpTo { entries: NodeId([5; 32]), path }.encode(1);
+    assert_eq!(up_to.payload.len(), 3 + 1 + 34 + 1 + 4);
+    assert!(frame.ignorable && up_to.ignorable, "older versions skip them");
+}
+
+#[test]
+fn a_have_that_is_damaged_or_claims_too_much_is_refused() {
+    let frame = |write: &dyn Fn(&mut Writer) -> Written| {
+        let payload = write_map(2, |e| {
+            e.u8(0)?.u8(1)?;
+            write(e)
+        });
+        Message::parse(&Frame::ignorable(kind::HAVE, payload))
+    };
+    let runs = |numbers: &[u32]| {
+        frame(&|e| {
+            e.u8(2)?.array(1)?.array(1 + numbers.len() as u64)?.bytes(&[1; 8])?;
+            numbers.iter().try_for_each(|n| e.u32(*n).map(|_| ()))
+        })
+    };
+    assert!(runs(&[0, 1]).is_ok());
+    for damaged in [&[0, 0][..], &[0, 1, 0, 1], &[1], &[u32::MAX, 1], &[5, u32::MAX]] {
+        assert_eq!(runs(damaged), Err(MessageError::Malformed), "{damaged:?}");
+    }
+    assert_eq!(frame(&|e| e.u8(1)?.bytes(&[1; 9]).map(|_| ())), Err(MessageError::Malformed));
+    let whole = vec![1; 8 * (MAX_HAVE_WHOLE + 1)];
+    assert_eq!(frame(&|e| e.u8(1)?.bytes(&whole).map(|_| ())), Err(MessageError::TooMany));
+    let claimed = |length: u64| frame(&|e| e.u8(2)?.array(1)?.array(length)?.bytes(&[1; 8]).map(|_| ()));
+    assert_eq!(claimed(2 * MAX_HAVE_RUNS as u64 + 3), Err(MessageError::TooMany));
+    assert_eq!(claimed(u64::MAX), Err(MessageError::TooMany));
 }
 
 #[test]

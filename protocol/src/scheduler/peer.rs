@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::told::Told;
+use super::want::Place;
 use super::{Availability, RequestId};
 
 /// Window of a peer whose rate is not known.
@@ -13,6 +15,12 @@ const MAX_WINDOW_BYTES: u64 = 16 << 20;
 /// last chunk takes to be whole, and slack of the disks and of our own loop. With 100 ms a path of
 /// 50 ms and 100 Mbit/s was used to three quarters.
 const WINDOW_SLACK: Duration = Duration::from_millis(250);
+/// The same two while somebody incomplete is connected, who may want the same: what is asked for
+/// before that is known is asked of a seed by everybody, and there are others to ask.
+const SHARED_FIRST_WINDOW_BYTES: u64 = 512 << 10;
+const SHARED_WINDOW_SLACK: Duration = Duration::from_millis(100);
+/// Bytes per second of a peer whose rate is not known.
+const FIRST_RATE: f64 = 524_288.0;
 /// A rate is taken over at least this time of being busy.
 const RATE_SAMPLE: Duration = Duration::from_millis(50);
 /// Share of a new sample in the rate.
@@ -29,6 +37,11 @@ const FIRST_REST: Duration = Duration::from_secs(2);
 const MAX_REST_DOUBLINGS: u32 = 5;
 /// As many bad chunks, and a peer is never asked again.
 const BAD_CHUNKS_TO_BAN: u32 = 3;
+/// So many times more often than it delivers a peer may say to have what it has not; then it is
+/// not listened to any more. Files do change while they are shared.
+const LIES: u32 = 16;
+/// How long a peer that has no place for us is left alone.
+const BUSY_REST: Duration = Duration::from_secs(1);
 
 pub(super) struct Peer {
     pub(super) availability: Availability,
@@ -37,6 +50,16 @@ pub(super) struct Peer {
     pub(super) banned: bool,
     /// Not asked before this.
     pub(super) rest_until: Duration,
+    /// What it may have of what waits: every want of which it holds a chunk that waits is here;
+    /// others may be, until they are met.
+    pub(super) candidates: BTreeSet<Place>,
+    /// What it has said to have that was not wanted then.
+    pub(super) told: Told,
+    /// Somebody incomplete is connected.
+    pub(super) is_shared: bool,
+    lies: u32,
+    /// When it last had nothing to do, or delivered something.
+    moved_at: Duration,
     rtt: Duration,
     /// Bytes per second while busy.
     rate: Option<f64>,
@@ -57,6 +80,11 @@ impl Peer {
             outstanding_bytes: 0,
             banned: false,
             rest_until: Duration::ZERO,
+            candidates: BTreeSet::new(),
+            told: Told::default(),
+            is_shared: false,
+            lies: 0,
+            moved_at: Duration::ZERO,
             rtt,
             rate: None,
             ceiling_bytes: MAX_WINDOW_BYTES,
@@ -74,10 +102,11 @@ impl Peer {
 
     /// Bytes that may be under way.
     pub(super) fn window_bytes(&self) -> u64 {
-        let window = match self.rate {
-            None => FIRST_WINDOW_BYTES,
-            Some(rate) => (rate * (self.rtt + WINDOW_SLACK).as_secs_f64()) as u64,
+        let (first, slack) = match self.is_shared {
+            true => (SHARED_FIRST_WINDOW_BYTES, SHARED_WINDOW_SLACK),
+            false => (FIRST_WINDOW_BYTES, WINDOW_SLACK),
         };
+        let window = self.rate.map_or(first, |rate| (rate * (self.rtt + slack).as_secs_f64()) as u64);
         window.min(self.ceiling_bytes).clamp(MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)
     }
 
@@ -91,9 +120,32 @@ impl Peer {
 
     /// How long until it will have answered what it was asked for.
     pub(super) fn backlog(&self) -> Duration {
-        let rate = self.rate.unwrap_or(FIRST_WINDOW_BYTES as f64).max(1.0);
+        let rate = self.rate.unwrap_or(FIRST_RATE).max(1.0);
         let seconds = (self.outstanding_bytes as f64 / rate).min(MAX_TIMEOUT.as_secs_f64());
         self.rtt + Duration::from_secs_f64(seconds)
+    }
+
+    /// How long until it will have answered, if it takes as long as it has been silent by now.
+    pub(super) fn doubtful_backlog(&self, now: Duration) -> Duration {
+        let silent =
+            if self.outstanding_bytes > 0 { now.saturating_sub(self.moved_at) } else { Duration::ZERO };
+        self.backlog().max(silent)
+    }
+
+    /// How long it would take to get so much, asked now.
+    pub(super) fn time_for(&self, bytes: u64) -> Duration {
+        let rate = self.rate.unwrap_or(FIRST_RATE).max(1.0);
+        self.backlog() + Duration::from_secs_f64((bytes as f64 / rate).min(MAX_TIMEOUT.as_secs_f64()))
+    }
+
+    /// Whether what it says to have is believed.
+    pub(super) fn is_believed(&self) -> bool {
+        self.lies < LIES
+    }
+
+    /// It does not have what it has said to have.
+    pub(super) fn on_lie(&mut self) {
+        self.lies += 1;
     }
 
     /// How long a request may go on without anything arriving.
@@ -103,12 +155,17 @@ impl Peer {
 
     pub(super) fn on_asked(&mut self, now: Duration, request: RequestId, bytes: u64) {
         self.requests.insert(request);
+        if self.outstanding_bytes == 0 {
+            self.moved_at = now;
+        }
         self.outstanding_bytes += bytes;
         self.busy_since.get_or_insert(now);
     }
 
     pub(super) fn on_arrived(&mut self, now: Duration, bytes: u64) {
         self.failures = 0;
+        self.lies = self.lies.saturating_sub(1);
+        self.moved_at = now;
         self.ceiling_bytes = (self.ceiling_bytes + bytes).min(MAX_WINDOW_BYTES);
         self.busy_bytes += bytes;
         if let Some(since) = self.busy_since {
@@ -135,6 +192,11 @@ impl Peer {
         self.ceiling_bytes = (self.window_bytes() / 2).max(MIN_WINDOW_BYTES);
         self.rest_until = now + FIRST_REST * 2u32.pow(self.failures.min(MAX_REST_DOUBLINGS));
         self.failures += 1;
+    }
+
+    /// It has no place for us now.
+    pub(super) fn on_busy(&mut self, now: Duration) {
+        self.rest_until = now + BUSY_REST;
     }
 
     /// Whether that was one too many.

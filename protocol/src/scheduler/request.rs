@@ -13,7 +13,7 @@ pub struct RequestId(pub u64);
 /// Smaller is sooner.
 pub type Priority = u64;
 
-/// What a peer can serve. Have-messages will add a case that knows chunks.
+/// What a peer can serve, beside what it [says](super::Scheduler::handle_have) to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
     /// All that is wanted.

@@ -74,6 +74,8 @@ pub struct Device {
     pub outcomes: Vec<(RelPath, Outcome)>,
     /// Chunks that came from peers.
     pub fetched: u64,
+    /// How many chunks it has given to others.
+    pub served: std::cell::Cell<u64>,
     /// Files that were renamed.
     pub moves: u64,
     /// Changes that users have made.
@@ -119,6 +121,7 @@ impl Device {
             ops: VecDeque::new(),
             outcomes: Vec::new(),
             fetched: 0,
+            served: std::cell::Cell::new(0),
             moves: 0,
             touches: 0,
             slip_in: None,
@@ -156,6 +159,7 @@ impl Device {
         };
         let identity = Identity {
             folder: self.secret.folder_id(),
+            device: self.id(),
             capability: self.secret.capability(),
             signer: self.secret.signer(),
             verifier: (self.role != Role::NewReader).then(|| verifier(&self.secret)),

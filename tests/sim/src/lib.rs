@@ -12,6 +12,7 @@ pub mod history;
 pub mod look;
 pub mod stage;
 pub mod store;
+pub mod swarm;
 pub mod world;
 
 pub use device::{Device, Role};

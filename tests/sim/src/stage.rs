@@ -90,11 +90,18 @@ impl Device {
     /// The bytes of a chunk, out of the users' files; none if it is gone.
     pub fn serve(&self, chunk: &ChunkWanted) -> Option<Bytes> {
         let paths = self.store.with_content(&chunk.content, 4).expect("memory does not fail");
-        let node =
-            paths.iter().filter_map(|path| self.disk.get(path)).find(|n| is(&n.content, &chunk.content))?;
-        let list = ChunkList::load(&self.store, &chunk.content, node.content.size_bytes()).ok()?;
+        let mut shown = paths.iter().filter_map(|path| self.disk.get(path));
+        let shown = shown.find(|node| is(&node.content, &chunk.content)).map(|node| &*node.data);
+        // What is being gathered is served as far as it is here.
+        let staged = || {
+            let staged = self.staged.get(&chunk.content)?;
+            (!staged.missing.contains(&chunk.number)).then_some(&staged.data)
+        };
+        let data: &Vec<u8> = shown.or_else(staged)?;
+        let list = ChunkList::load(&self.store, &chunk.content, data.len() as u64).ok()?;
         let at = list.locate(chunk.number).ok()??;
-        let bytes = node.data.get(at.offset as usize..at.offset as usize + at.len as usize)?;
+        let bytes = data.get(at.offset as usize..at.offset as usize + at.len as usize)?;
+        self.served.set(self.served.get() + 1);
         Some(Bytes::copy_from_slice(bytes))
     }
 

@@ -188,3 +188,23 @@ fn whoever_finds_nobody_commits_after_a_while_and_merges_later() {
     settled(&mut world);
     assert_eq!(*world.devices[1].disk.get(&path("a")).unwrap().data, b"of 0");
 }
+
+#[test]
+fn three_who_fetch_at_once_take_different_parts_of_a_writer_and_the_rest_of_each_other() {
+    let mut world = World::started(5, &[Role::Creator, Role::Writer, Role::Writer, Role::Writer]);
+    settled(&mut world);
+    let mut state = 1u64;
+    let big: String = (0..12_000_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + (state >> 59) as u8 % 26)
+        })
+        .collect();
+    text(&mut world, 0, "big", &big);
+    settled(&mut world);
+    let served: Vec<u64> = world.devices.iter().map(|device| device.served.get()).collect();
+    let fetched: Vec<u64> = world.devices.iter().map(|device| device.fetched).collect();
+    let all: u64 = fetched[1..].iter().sum();
+    assert!(served[0] * 3 < all * 2, "served {served:?}, fetched {fetched:?}");
+    assert!(served[1..].iter().all(|count| *count > 0), "served {served:?}, fetched {fetched:?}");
+}

@@ -36,6 +36,7 @@ impl Fast {
         let secret = FolderSecret::new([7; 20]);
         let identity = Identity {
             folder: secret.folder_id(),
+            device: DeviceId([n; 32]),
             capability: secret.capability(),
             signer: secret.signer(),
             verifier: secret.check_opening(&secret.opening().unwrap()).ok(),

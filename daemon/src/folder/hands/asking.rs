@@ -1,15 +1,18 @@
 //! Asking peers, and answering them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use protocol::engine::{Event, Ticket};
 use protocol::message::ChunkWanted;
 use protocol::{NodeId, NodeStore};
+use tokio::sync::oneshot;
 
 use super::Hands;
 use crate::folder::runner::Input;
-use crate::net::{ChunkAnswer, Peer, Serve};
+use crate::net::{ChunkAnswer, FetchError, Peer, Serve};
 
 impl Hands {
     /// Asks a peer for nodes.
@@ -25,23 +28,24 @@ impl Hands {
     /// Asks a peer for chunks and writes what comes.
     pub fn fetch_chunks(self: &Arc<Self>, ticket: Ticket, peer: Peer, refs: Vec<ChunkWanted>) {
         let hands = Arc::clone(self);
+        let cancelled = self.cancels.watch(ticket);
         self.runtime.spawn(async move {
             let _room = hands.intake.room_for(&refs).await;
             let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<(ChunkWanted, ChunkAnswer)>();
             let wanted = refs.clone();
             let asking = async {
-                let result = peer
-                    .chunks(&wanted, |number, answer| {
-                        // Bounded by what one request may ask for.
-                        if let Some(chunk) = wanted.get(number) {
-                            let _ = sender.send((*chunk, answer));
-                        }
-                    })
-                    .await;
-                if let Err(error) = result {
-                    tracing::debug!(%error, "chunks did not come");
-                }
+                let chunks = peer.chunks(&wanted, |number, answer| {
+                    // Bounded by what one request may ask for.
+                    if let Some(chunk) = wanted.get(number) {
+                        let _ = sender.send((*chunk, answer));
+                    }
+                });
+                let result = tokio::select! {
+                    result = chunks => result,
+                    () = cancelled => Ok(()),
+                };
                 drop(sender);
+                result
             };
             let writing = async {
                 let mut batch = Vec::new();
@@ -50,15 +54,57 @@ impl Hands {
                     hands.intake.write(writing).await;
                 }
             };
-            tokio::join!(asking, writing);
-            hands.inputs.send_from_async(Input::Event(Event::FetchEnded(ticket))).await;
+            let (result, ()) = tokio::join!(asking, writing);
+            hands.cancels.forget(ticket);
+            let ended = match result {
+                Err(FetchError::Busy) => Event::Busy(ticket),
+                Err(error) => {
+                    tracing::debug!(%error, "chunks did not come");
+                    Event::FetchEnded(ticket)
+                }
+                Ok(()) => Event::FetchEnded(ticket),
+            };
+            hands.inputs.send_from_async(Input::Event(ended)).await;
         });
+    }
+
+    /// Takes back what is left of a question for chunks.
+    pub fn cancel_fetch(&self, ticket: Ticket) {
+        self.cancels.cancel(ticket);
     }
 
     /// Leaves all links of the folder and joins again.
     pub fn rejoin(self: &Arc<Self>) {
         let opening = crate::folder::opening_of(&self.secret, &self.kept);
         self.net.rejoin_folder(self.secret.clone(), opening, Arc::clone(self) as Arc<dyn Serve>);
+    }
+}
+
+/// Questions that can be taken back.
+#[derive(Default)]
+pub(super) struct Cancels(Mutex<BTreeMap<Ticket, oneshot::Sender<()>>>);
+
+impl Cancels {
+    /// Ends when the question is taken back, and not before.
+    fn watch(&self, ticket: Ticket) -> impl Future<Output = ()> + use<> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.lock().insert(ticket, sender);
+        async move {
+            if receiver.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn cancel(&self, ticket: Ticket) {
+        if let Some(sender) = self.0.lock().remove(&ticket) {
+            // Who has just got its answer need not know.
+            let _ = sender.send(());
+        }
+    }
+
+    fn forget(&self, ticket: Ticket) {
+        self.0.lock().remove(&ticket);
     }
 }
 

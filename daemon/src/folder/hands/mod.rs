@@ -90,6 +90,7 @@ pub struct Hands {
     unknown: Arc<AtomicUsize>,
     /// The answer to the probe that is under way.
     probe: Mutex<Option<watch::Receiver<Option<bool>>>>,
+    cancels: asking::Cancels,
     /// What travels; measured by the loop.
     pub rates: Rates,
 }
@@ -146,6 +147,7 @@ impl Hands {
             running: AtomicUsize::new(0),
             unknown: Arc::default(),
             probe: Mutex::new(None),
+            cancels: asking::Cancels::default(),
             rates: Rates::default(),
         })
     }

@@ -97,7 +97,7 @@ impl Server {
                 return Ok(Some(bytes));
             }
         }
-        match self.open_staged(&wanted.content) {
+        match self.open_staged(wanted) {
             Some(source) => self.serve(source, wanted),
             None => Ok(None),
         }
@@ -140,9 +140,10 @@ impl Server {
         }
     }
 
-    fn open_staged(&self, content: &ContentId) -> Option<Source> {
-        let size = self.stage.complete_size(content)?;
-        let file = self.disk.open(&Place::Staged(staged_name(content))).ok()?;
+    /// What is being gathered is served as far as it is here and verified.
+    fn open_staged(&self, wanted: &ChunkWanted) -> Option<Source> {
+        let size = self.stage.size_if_here(&wanted.content, wanted.number)?;
+        let file = self.disk.open(&Place::Staged(staged_name(&wanted.content))).ok()?;
         Some(Source { size, file: Arc::new(Mutex::new(file)), path: None })
     }
 

@@ -117,3 +117,22 @@ fn a_complete_staged_content_is_served_before_it_is_in_place() {
     serving.world.records.0.lock().clear();
     assert_eq!(serving.chunk(&wanted).as_deref(), Some(&b"bytes"[..]));
 }
+
+#[test]
+fn what_is_gathered_is_served_as_far_as_it_is_here() {
+    let bytes = random(2_000_000, 3);
+    let serving = serving(&[("long", &bytes)]);
+    let refs = serving.refs("long");
+    let chunks: Vec<_> = refs.iter().map(|chunk| serving.chunk(chunk).expect("served")).collect();
+    serving.world.records.0.lock().clear();
+    serving.server.close_files();
+    let wish =
+        Prepare { content: refs[0].content, size: 2_000_000, mode: 0o644, same: Vec::new(), earlier: None };
+    assert_eq!(serving.server.stage.prepare(&[wish])[0].missing.as_ref().map(Vec::len), Ok(refs.len()));
+    assert_eq!(serving.chunk(&refs[1]), None, "nothing is here yet");
+    assert_eq!(serving.server.stage.write(&refs[1], &chunks[1]), crate::folder::stage::Written::Ok);
+    assert_eq!(serving.chunk(&refs[1]).as_ref(), Some(&chunks[1]));
+    assert_eq!(serving.chunk(&refs[0]), None);
+    assert_eq!(serving.server.stage.write(&refs[0], &chunks[0]), crate::folder::stage::Written::Ok);
+    assert_eq!(serving.chunk(&refs[0]).as_ref(), Some(&chunks[0]));
+}

@@ -191,6 +191,13 @@ impl Stage {
         wanted.contents.get(content).filter(|content| content.missing.is_empty()).map(|content| content.size)
     }
 
+    /// The length of a content of which this chunk is here: its staged file can be read there.
+    pub fn size_if_here(&self, content: &ContentId, number: u64) -> Option<u64> {
+        let wanted = self.wanted.lock();
+        let content = wanted.contents.get(content)?;
+        (!content.missing.contains_key(&number)).then_some(content.size)
+    }
+
     /// Nobody wants these any more, or they have been moved to their places: what is left of them
     /// in staging is removed.
     pub fn forget(&self, contents: &[ContentId]) -> io::Result<()> {

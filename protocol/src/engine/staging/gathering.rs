@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use crate::engine::{Effect, Engine, EngineError, FolderStore, Prepare, Prepared, Reason, Ticket};
 use crate::entry::ContentId;
-use crate::message::ChunkWanted;
+use crate::message::{ChunkWanted, Run};
 use crate::scheduler::RequestId;
 use crate::store::NodeId;
 use crate::tree::PullError;
 
+use super::holding::present;
 use super::{Failure, PATIENCE, Progress};
 
 impl<S: FolderStore> Engine<S> {
@@ -32,7 +33,12 @@ impl<S: FolderStore> Engine<S> {
         }
         let mut any_failed = self.fetch_lists(now);
         let late = self.staging.scheduler.handle_timeout(now);
-        self.staging.requests.retain(|_, (request, _)| !late.contains(request));
+        for request in late {
+            self.cancel(request);
+        }
+        while let Some(request) = self.staging.scheduler.poll_cancel() {
+            self.cancel(request);
+        }
         while let Some(assignment) = self.staging.scheduler.poll_request(now) {
             let Some(peer) = self.staging.device(assignment.peer) else { continue };
             let ticket = self.ticket();
@@ -48,6 +54,15 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         any_failed
+    }
+
+    /// Nobody waits for the rest of a request.
+    fn cancel(&mut self, request: RequestId) {
+        let mut known = self.staging.requests.iter();
+        if let Some(ticket) = known.find(|(_, (id, _))| *id == request).map(|(ticket, _)| *ticket) {
+            self.staging.requests.remove(&ticket);
+            self.effects.push_back(Effect::CancelFetch(ticket));
+        }
     }
 
     /// Without a peer, what needs no content goes on, but not through all of a first sync: a
@@ -145,7 +160,11 @@ impl<S: FolderStore> Engine<S> {
         self.prepare()
     }
 
-    pub(in crate::engine) fn on_prepared(&mut self, prepared: Vec<Prepared>) -> Result<(), EngineError> {
+    pub(in crate::engine) fn on_prepared(
+        &mut self,
+        now: Duration,
+        prepared: Vec<Prepared>,
+    ) -> Result<(), EngineError> {
         for Prepared { content, missing } in prepared {
             let Some(known) = self.staging.contents.get_mut(&content) else { continue };
             known.progress = match missing {
@@ -153,13 +172,18 @@ impl<S: FolderStore> Engine<S> {
                     self.staging.scheduler.forget(content);
                     Progress::Failed(Failure::Disk(message))
                 }
-                Ok(missing) if missing.is_empty() => Progress::Ready,
+                Ok(missing) if missing.is_empty() => {
+                    self.news.add_whole(&content);
+                    Progress::Ready
+                }
                 Ok(missing) => {
                     let missing: BTreeMap<_, _> =
                         missing.iter().map(|chunk| (chunk.number, chunk.len)).collect();
                     let chunks = missing.iter().map(|(number, len)| (*number, *len));
                     // Small ones first: they are many, and each is a whole file.
                     if self.staging.scheduler.want(content, known.wish.size, chunks, known.wish.size) {
+                        let here = present(&missing, known.wish.size);
+                        here.into_iter().for_each(|run| self.news.add_run(&content, run));
                         Progress::Fetching(missing)
                     } else {
                         Progress::Failed(Failure::Disk(
@@ -168,6 +192,7 @@ impl<S: FolderStore> Engine<S> {
                     }
                 }
             };
+            self.hold_up_to(now, &content);
         }
         Ok(())
     }
@@ -177,7 +202,11 @@ impl<S: FolderStore> Engine<S> {
         let request = self.staging.request(ticket).unwrap_or(RequestId(0));
         for chunk in chunks {
             self.staging.scheduler.handle_arrived(now, request, *chunk);
-            self.staging.done(chunk);
+            match (self.staging.done(chunk), u32::try_from(chunk.number)) {
+                (Some(true), _) => self.news.add_whole(&chunk.content),
+                (Some(false), Ok(first)) => self.news.add_run(&chunk.content, Run { first, count: 1 }),
+                _ => {}
+            }
         }
     }
 
@@ -195,6 +224,12 @@ impl<S: FolderStore> Engine<S> {
                 self.effects.push_back(Effect::Drop(peer, "it sent chunks that do not verify"));
                 return;
             }
+        }
+    }
+
+    pub(in crate::engine) fn on_busy(&mut self, now: Duration, ticket: Ticket) {
+        if let Some((request, _)) = self.staging.requests.remove(&ticket) {
+            self.staging.scheduler.handle_busy(now, request);
         }
     }
 

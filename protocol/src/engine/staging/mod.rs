@@ -5,6 +5,7 @@
 //! that nobody can serve for [`PATIENCE`] is given up, so that one file holds up nothing else.
 
 mod gathering;
+mod holding;
 
 use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::chunk::MIN_CHUNK_BYTES;
 use crate::chunk_list::{ChunkListKind, ExpectedPart};
 use crate::entry::ContentId;
 use crate::message::ChunkWanted;
+use crate::path::RelPath;
 use crate::scheduler::{Availability, Limits, PeerKey, RequestId, Scheduler};
 use crate::store::NodeId;
 use crate::tree::Pull;
@@ -35,6 +37,7 @@ pub(super) struct Staging {
     scheduler: Scheduler,
     requests: BTreeMap<Ticket, (RequestId, DeviceId)>,
     peers: BTreeMap<DeviceId, PeerKey>,
+    devices: BTreeMap<PeerKey, DeviceId>,
     last_key: u64,
     /// Peers of which the scheduler knows that they have everything.
     complete: BTreeSet<PeerKey>,
@@ -48,6 +51,8 @@ pub(super) struct Staging {
 
 struct Content {
     wish: Prepare,
+    /// One that is to show it.
+    path: RelPath,
     progress: Progress,
 }
 
@@ -81,6 +86,7 @@ impl Default for Staging {
             scheduler: Scheduler::new(Limits::default()),
             requests: BTreeMap::new(),
             peers: BTreeMap::new(),
+            devices: BTreeMap::new(),
             last_key: 0,
             complete: BTreeSet::new(),
             displaced: BTreeSet::new(),
@@ -92,7 +98,7 @@ impl Default for Staging {
 
 impl Staging {
     /// Wants a content, unless it is wanted already.
-    pub(super) fn want(&mut self, wish: Prepare) {
+    pub(super) fn want(&mut self, path: &RelPath, wish: Prepare) {
         let long = wish.size > MIN_CHUNK_BYTES as u64;
         let progress = if long {
             Progress::List(Pull::new(NodeId(wish.content.0), ExpectedPart::Root { size: wish.size }))
@@ -100,14 +106,14 @@ impl Staging {
             Progress::Preparing
         };
         self.partial.remove(&wish.content);
-        self.contents.entry(wish.content).or_insert(Content { wish, progress });
+        self.contents.entry(wish.content).or_insert_with(|| Content { wish, path: path.clone(), progress });
     }
 
     /// Wants a content for a window to come.
-    pub(super) fn want_ahead(&mut self, wish: Prepare) {
+    pub(super) fn want_ahead(&mut self, path: &RelPath, wish: Prepare) {
         if !self.has(&wish.content) {
             self.ahead.insert(wish.content);
-            self.want(wish);
+            self.want(path, wish);
         }
     }
 
@@ -217,6 +223,7 @@ impl Staging {
         self.last_key += 1;
         let key = PeerKey(self.last_key);
         self.peers.insert(peer, key);
+        self.devices.insert(key, peer);
         self.scheduler.add_peer(key, Availability::Perhaps, FIRST_RTT);
     }
 
@@ -224,6 +231,7 @@ impl Staging {
         self.lists.forget_peer(peer);
         if let Some(key) = self.peers.remove(peer) {
             self.scheduler.remove_peer(key);
+            self.devices.remove(&key);
             self.complete.remove(&key);
         }
         self.requests.retain(|_, (_, asked)| asked != peer);
@@ -258,26 +266,28 @@ impl Staging {
 
     /// Who a peer of the scheduler is.
     fn device(&self, key: PeerKey) -> Option<DeviceId> {
-        self.peers.iter().find(|(_, known)| **known == key).map(|(device, _)| *device)
+        self.devices.get(&key).copied()
     }
 
     fn request(&self, ticket: Ticket) -> Option<RequestId> {
         self.requests.get(&ticket).map(|(request, _)| *request)
     }
 
-    fn done(&mut self, chunk: &ChunkWanted) {
-        let Some(content) = self.contents.get_mut(&chunk.content) else { return };
-        if let Progress::Fetching(missing) = &mut content.progress {
-            missing.remove(&chunk.number);
-            if missing.is_empty() {
-                content.progress = Progress::Ready;
-            }
+    /// A chunk is here. `None` if it was not missing, else whether it was the last.
+    fn done(&mut self, chunk: &ChunkWanted) -> Option<bool> {
+        let content = self.contents.get_mut(&chunk.content)?;
+        let Progress::Fetching(missing) = &mut content.progress else { return None };
+        missing.remove(&chunk.number)?;
+        let is_last = missing.is_empty();
+        if is_last {
+            content.progress = Progress::Ready;
         }
+        Some(is_last)
     }
 
     /// What has come of a content is kept.
     fn keep_partial(&mut self, content: &ContentId) {
-        if let Some(Content { wish, progress: Progress::Fetching(missing) }) = self.contents.get(content)
+        if let Some(Content { wish, progress: Progress::Fetching(missing), .. }) = self.contents.get(content)
             && missing.values().map(|len| u64::from(*len)).sum::<u64>() < wish.size
         {
             self.partial.insert(*content);

@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Step {
     window: Option<Window>,
+    /// Up to which path the contents of a state are here, while there is more to do.
+    up_to: Option<(NodeId, RelPath)>,
     /// The state for which the need was counted and deletions were let through.
     counted: Option<NodeId>,
     /// The state of which only removals are left.
@@ -72,6 +74,10 @@ impl Made {
 impl Step {
     pub(super) fn is_running(&self) -> bool {
         self.window.is_some()
+    }
+
+    pub(super) fn up_to(&self) -> Option<(NodeId, RelPath)> {
+        self.up_to.clone()
     }
 
     /// Gives the window up, to be planned anew; answers its paths. Not while it is being applied.
@@ -149,6 +155,7 @@ impl<S: FolderStore> Engine<S> {
         if self.step.counted.take().is_some() || self.step.window.is_some() {
             self.step.window = None;
             self.step.removals_only = None;
+            self.step.up_to = None;
             self.step.made = Made::default();
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);

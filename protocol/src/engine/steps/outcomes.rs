@@ -89,6 +89,10 @@ impl<S: FolderStore> Engine<S> {
     ) -> Result<(), EngineError> {
         let Some(window) = self.step.window.take() else { return Ok(()) };
         let is_overtaken = window.roots.0 != self.state.entries;
+        if let (Some(path), false) = (window.up_to, is_overtaken) {
+            self.news.set_up_to(window.roots.0, path.clone());
+            self.step.up_to = Some((window.roots.0, path));
+        }
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
         let mut edits = Vec::new();
         let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));

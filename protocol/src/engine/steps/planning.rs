@@ -10,6 +10,7 @@ use crate::path::RelPath;
 use crate::plan::{self, View};
 use crate::record::{Record, Shown};
 use crate::render::{self, Entries, Renderer};
+use crate::scheduler::LARGE_BYTES;
 
 use super::window::Window;
 
@@ -25,6 +26,8 @@ struct Differences {
     bytes: u64,
     removals: Edits,
     more: bool,
+    /// Up to which path this is all that differs, removals left aside.
+    up_to: Option<RelPath>,
 }
 
 impl<S: FolderStore> Engine<S> {
@@ -54,6 +57,7 @@ impl<S: FolderStore> Engine<S> {
             }
             if found.edits.len() >= self.settings.window || found.bytes >= WINDOW_BYTES {
                 found.more = true;
+                found.up_to = found.edits.last().map(|(key, _)| key.path.clone());
                 break;
             }
         }
@@ -120,6 +124,7 @@ impl<S: FolderStore> Engine<S> {
             revisited: std::mem::take(&mut self.revisit),
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
+            up_to: found.up_to,
         };
         window.add(plan.passes, &awaited);
         window.settle(looked_at);
@@ -210,7 +215,8 @@ impl<S: FolderStore> Engine<S> {
         for op in &window.ops {
             let (Source::Staged(_), Some(after)) = (&op.source, &op.after) else { continue };
             let before = op.before.as_ref().map(|record| &record.shown.content);
-            wishes.extend(self.wish(&op.path, before, &after.content, after.metadata.mode)?);
+            let wish = self.wish(&op.path, before, &after.content, after.metadata.mode)?;
+            wishes.extend(wish.map(|wish| (op.path.clone(), wish)));
         }
         self.want_all(wishes, false)
     }
@@ -228,7 +234,7 @@ impl<S: FolderStore> Engine<S> {
             let before = removed.as_ref().map(|entry| &entry.content);
             if let Some(wish) = self.wish(&path, before, &entry.content, entry.metadata.mode)? {
                 bytes += wish.size;
-                wishes.push(wish);
+                wishes.push((path, wish));
             }
             if wishes.len() + self.staging.count_ahead() >= self.settings.window || bytes >= WINDOW_BYTES {
                 break;
@@ -257,16 +263,19 @@ impl<S: FolderStore> Engine<S> {
         Ok(Some(Prepare { content: id, size, mode, same, earlier }))
     }
 
-    fn want_all(&mut self, wishes: Vec<Prepare>, is_ahead: bool) -> Result<(), EngineError> {
+    fn want_all(&mut self, wishes: Vec<(RelPath, Prepare)>, is_ahead: bool) -> Result<(), EngineError> {
         let mut short = Vec::new();
-        for wish in wishes {
+        if wishes.iter().map(|(_, wish)| wish.size).sum::<u64>() > LARGE_BYTES {
+            self.news.begin();
+        }
+        for (path, wish) in wishes {
             // Several paths may want one content.
             if wish.size <= MIN_CHUNK_BYTES as u64 && !self.staging.has(&wish.content) {
                 short.push(wish.clone());
             }
             match is_ahead {
-                true => self.staging.want_ahead(wish),
-                false => self.staging.want(wish),
+                true => self.staging.want_ahead(&path, wish),
+                false => self.staging.want(&path, wish),
             }
         }
         self.send_prepare(short);

@@ -28,6 +28,8 @@ pub(super) struct Window {
     /// What the operations under way take: by path, the content out of staging, or the path that
     /// gives it up.
     pub(super) sources: BTreeMap<RelPath, Source>,
+    /// Up to which path all that differs is dealt with, if there is more.
+    pub(super) up_to: Option<RelPath>,
     /// Paths whose removal counts as a deletion.
     pub(super) deletes: BTreeSet<RelPath>,
 }

@@ -45,6 +45,8 @@ impl World {
                 self.open.insert((n, ticket), (of, false));
                 self.soon(Action::AskChunks { by: n, of, ticket, chunks }, Some((n, of)));
             }
+            // What is on its way comes all the same.
+            Effect::CancelFetch(_) => {}
             Effect::Prepare(wishes) => {
                 self.count(n, "prepare");
                 let prepared = wishes.iter().map(|wish| self.devices[n].prepare(wish)).collect();
