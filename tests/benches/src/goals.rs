@@ -40,7 +40,7 @@ const MB: f64 = 1e6;
 /// Where no content may be read, written or sent: what a database and lists take, as a part of it.
 const NO_CONTENT: f64 = 0.1;
 /// The same where files are so small that what a database has of each is a good part of it.
-const RECORDS: f64 = 0.5;
+const RECORDS: f64 = 0.3;
 
 /// All of them.
 pub(crate) const GOALS: [Goal; 43] = [
