@@ -56,6 +56,7 @@ pub(super) enum Command {
     Learn(FolderId, Opening),
     Withdraw(FolderId),
     Send(FolderId, Message),
+    Greet(FolderId, Vec<Message>),
 }
 
 /// What others may know of a link.
@@ -191,6 +192,8 @@ struct Driver {
     /// Who is there, once proven.
     device: Option<DeviceId>,
     joined: BTreeSet<FolderId>,
+    /// The peer may ask.
+    is_open: bool,
     /// Without a folder that is joined, the link ends then.
     deadline: Instant,
 }
@@ -214,8 +217,8 @@ impl Driver {
         }
         let found_by = if let Origin::Dialed(_, found_by) = &origin { *found_by } else { FoundBy::Incoming };
         let (hub, link, origin) = (Arc::clone(hub), Arc::clone(link), Some(origin));
-        let (device, joined) = (None, BTreeSet::new());
-        Ok(Self { hub, link, origin, found_by, control, writer, commands, device, joined, deadline })
+        let (device, joined, is_open) = (None, BTreeSet::new(), false);
+        Ok(Self { hub, link, origin, found_by, control, writer, commands, device, joined, is_open, deadline })
     }
 
     /// Until the connection or the session ends.
@@ -249,6 +252,7 @@ impl Driver {
                 self.link.session.lock().withdraw(&folder);
                 self.leave(folder).await;
             }
+            Command::Greet(folder, messages) => self.link.session.lock().greet(&folder, &messages),
             Command::Send(folder, message) => {
                 // Who has left meanwhile is reported as such.
                 let _ = self.link.session.lock().send(&folder, &message);
@@ -262,6 +266,7 @@ impl Driver {
             let Some(output) = self.link.session.lock().poll_output() else { return Ok(()) };
             match output {
                 Output::Send(bytes) => self.write(bytes)?,
+                Output::Proven { folder } => self.on_folder_proven(folder),
                 Output::Joined { folder, peer } => self.on_joined(folder, peer).await?,
                 Output::Opening { folder, opening } => {
                     self.hub.handle_opening(folder, &opening);
@@ -328,7 +333,18 @@ impl Driver {
         }
     }
 
-    /// Something was proven: the peer may ask now.
+    /// The peer may ask from here on, though it has not said yet who it is.
+    fn on_folder_proven(&mut self, folder: FolderId) {
+        if !std::mem::replace(&mut self.is_open, true) {
+            transport::open_up(&self.link.connection);
+            tokio::spawn(serve::accept_requests(Arc::clone(&self.hub), Arc::clone(&self.link)));
+        }
+        if !self.link.is_dialed {
+            tokio::spawn(serve::greet(Arc::clone(&self.hub), Arc::clone(&self.link), folder));
+        }
+    }
+
+    /// It is proven who is there.
     fn on_proven(&mut self, device: DeviceId) {
         if self.device.replace(device).is_some() {
             return;
@@ -339,8 +355,6 @@ impl Driver {
             Some(Origin::Accepted(_)) | None => None,
         };
         self.hub.handle_proven(&self.link, device, target.as_ref());
-        transport::open_up(&self.link.connection);
-        tokio::spawn(serve::accept_requests(Arc::clone(&self.hub), Arc::clone(&self.link)));
     }
 
     /// Another link speaks for this device: find out if it is dead, as it is when the device was
