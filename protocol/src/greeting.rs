@@ -81,3 +81,45 @@ fn lists_of(bytes: &[u8]) -> impl Iterator<Item = NodeId> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk_list::ListBuilder;
+    use crate::context::Context;
+    use crate::tree::MemoryNodes;
+    use crate::tree::tests::support::{file, set, tree};
+
+    fn ids(nodes: &[Bytes]) -> BTreeSet<NodeId> {
+        nodes.iter().map(|bytes| NodeId::of(bytes)).collect()
+    }
+
+    #[test]
+    fn a_folder_of_one_large_file_is_told_whole() {
+        let store = MemoryNodes::new();
+        let mut list = ListBuilder::default();
+        (0..200u32).for_each(|n| {
+            list.push(crate::chunk::ChunkId(*blake3::hash(&n.to_be_bytes()).as_bytes()), 65_536)
+        });
+        let (list, nodes) = list.finish().expect("not empty");
+        store.save(&nodes).expect("memory");
+        let mut film = file("film", 1, 1, 7);
+        film.content = Content::File { id: crate::ContentId(list.0), size: 200 * 65_536 };
+        let entries = tree(&store, &set([film])).root();
+        let context = Context::new().save(&store).expect("memory");
+        let told = first_nodes(&store, context, entries).expect("memory");
+        assert_eq!(ids(&told), store.ids().into_iter().collect());
+    }
+
+    #[test]
+    fn of_a_large_folder_the_top_is_told() {
+        let store = MemoryNodes::new();
+        let files = (0..2_000).map(|n| file(&format!("directory {}/file {n}", n % 10), 1, 1, 3));
+        let entries = tree(&store, &set(files)).root();
+        let context = Context::new().save(&store).expect("memory");
+        let told = first_nodes(&store, context, entries).expect("memory");
+        assert_eq!([NodeId::of(&told[0]), NodeId::of(&told[1])], [context, entries]);
+        let bytes: usize = told.iter().map(Bytes::len).sum();
+        assert!((GREETING_BYTES / 2..=GREETING_BYTES).contains(&bytes), "{bytes}");
+    }
+}

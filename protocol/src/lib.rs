@@ -35,8 +35,8 @@ pub mod store;
 pub mod tree;
 pub mod version;
 
-pub use greeting::{GREETING_BYTES, first_nodes};
 pub use entry::{Content, ContentId, Entry, EntryKey, Metadata, Timestamp};
+pub use greeting::{GREETING_BYTES, first_nodes};
 pub use path::RelPath;
 pub use record::{Record, Seen, Shown, Stat};
 pub use store::{NodeId, NodeStore, Records, StoreError};

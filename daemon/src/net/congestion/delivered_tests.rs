@@ -88,10 +88,22 @@ fn a_long_path_that_loses_packets_is_filled() {
 fn a_shallow_queue_is_not_flooded() {
     let now = Instant::now();
     let mut control = Delivered::new(now, MTU as u16);
-    let mut path = path(12.5e6, 50, 30, now);
+    let mut path = path(12.5e6, 50, 20, now);
     let sums = run(&mut control, &mut path, now, Duration::from_secs(10));
-    assert!(sums.dropped * 20 < sums.sent, "{} of {} dropped", sums.dropped, sums.sent);
-    assert!(sums.delivered as f64 > 0.9 * 125e6);
+    assert!(sums.dropped * 40 < sums.sent, "{} of {} dropped", sums.dropped, sums.sent);
+    assert!(sums.delivered as f64 > 0.9 * 125e6, "{}", sums.delivered);
+}
+
+#[test]
+fn growth_ends_before_the_queue_overflows() {
+    let now = Instant::now();
+    for rate in [2.5e6, 12.5e6, 30e6] {
+        let mut control = Delivered::new(now, MTU as u16);
+        let mut path = path(rate, 50, 100, now);
+        let sums = run(&mut control, &mut path, now, Duration::from_secs(2));
+        assert_eq!(sums.dropped, 0, "of {} at {rate}", sums.sent);
+        assert!(sums.delivered as f64 > 0.8 * 2.0 * rate, "{} at {rate}", sums.delivered);
+    }
 }
 
 #[test]
