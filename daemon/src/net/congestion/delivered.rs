@@ -9,9 +9,9 @@
 //! finds out whether the path has become faster. (quinn's own BBR takes rates from single
 //! acknowledgements, which are noise: it overfilled a queue of 100 ms until a quarter was dropped.)
 //!
-//! Beside a flow of Cubic in a queue of 100 ms it gets a third of the line. In a queue of a quarter of
-//! that the half beyond the need overflowed it all the time, and the other starved: so the half gives
-//! way when more is lost in a round than radios lose.
+//! Others have to live beside it, and it beside them. In a short queue the half beyond the need would
+//! overflow it all the time, and a flow of Cubic starve: so it gives way when more is lost in a round
+//! than radios lose. In a long queue that others keep full it would be pushed out, so it becomes more.
 //!
 //! quinn paces: it spreads a window over a round trip.
 
@@ -28,16 +28,21 @@ const INITIAL_PACKETS: u64 = 128;
 const MIN_PACKETS: u64 = 8;
 /// The rate is the best of so many rounds.
 const ROUNDS: usize = 10;
-/// Under way, in relation to what the path holds, at most …
+/// Under way, in relation to what the path holds …
 const GAIN: f64 = 1.5;
-/// … and where the queue is so short that this is too much for it. Others have to live there too.
+/// … where the queue is so short that this is too much for it: others have to live there too …
 const MIN_GAIN: f64 = 1.0;
+/// … and at most, while others fill the queue and would push us out of it.
+const MAX_GAIN: f64 = 2.5;
+/// That it is others shows in even the shortest round trip being so much longer than our own share of
+/// the queue explains.
+const OTHERS: f64 = 1.1;
 /// More than this share is seldom lost by radios, and is a sign of a queue that overflows.
 const OVERFLOWS: f64 = 0.02;
-/// What is left of the gain after a round in which it did …
+/// What is left of the gain after a round in which it did.
 const GAIN_KEPT: f64 = 0.9;
-/// … and what it regains in each other one.
-const GAIN_REGAINED: f64 = 0.02;
+/// By how much the gain changes in a round otherwise.
+const GAIN_STEP: f64 = 0.02;
 /// What acknowledgements may lag behind beyond that, in packets.
 const SLACK_PACKETS: u64 = 16;
 /// A path whose rate has grown by less than this in a round is full.
@@ -104,11 +109,12 @@ struct Round {
     acked: u64,
     lost: u64,
     is_short_of_data: bool,
+    shortest: Option<Duration>,
 }
 
 impl Round {
     fn new(since: Instant, ends_after: u64) -> Self {
-        Self { since, ends_after, acked: 0, lost: 0, is_short_of_data: false }
+        Self { since, ends_after, acked: 0, lost: 0, is_short_of_data: false, shortest: None }
     }
 }
 
@@ -151,10 +157,7 @@ impl Delivered {
             self.rates.push_back(rate);
             self.rates.drain(..self.rates.len().saturating_sub(ROUNDS));
         }
-        self.gain = match lost > OVERFLOWS {
-            true => (self.gain * GAIN_KEPT).max(MIN_GAIN),
-            false => (self.gain + GAIN_REGAINED).min(GAIN),
-        };
+        self.judge_queue(&round, lost);
         self.judge_growth(&round, rate, lost);
     }
 
@@ -175,6 +178,19 @@ impl Delivered {
         }
     }
 
+    fn judge_queue(&mut self, round: &Round, lost: f64) {
+        let explained = self.shortest.map_or(Duration::MAX, |(ever, _)| ever.mul_f64(self.gain * OTHERS));
+        self.gain = if lost > OVERFLOWS {
+            (self.gain * GAIN_KEPT).max(MIN_GAIN)
+        } else if round.shortest.is_some_and(|now| now > explained) {
+            (self.gain + GAIN_STEP).min(MAX_GAIN)
+        } else if self.gain > GAIN {
+            (self.gain - GAIN_STEP).max(GAIN)
+        } else {
+            (self.gain + GAIN_STEP).min(GAIN)
+        };
+    }
+
     /// Whether the last few packets all had to wait; looked at each time that there are enough.
     fn is_queued(&mut self, sample: Duration) -> bool {
         let (shortest, count) = &mut self.lately;
@@ -187,6 +203,7 @@ impl Delivered {
     }
 
     fn measure(&mut self, now: Instant, sample: Duration) {
+        self.round.shortest = Some(self.round.shortest.map_or(sample, |shortest| shortest.min(sample)));
         if let Phase::Probing { found, .. } = &mut self.phase {
             *found = sample.min(*found);
         }
