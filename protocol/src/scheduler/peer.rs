@@ -225,3 +225,34 @@ impl Peer {
         self.banned
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(10);
+
+    /// A peer that is always busy, and delivers so much in each tick.
+    fn busy(ticks: u32, bytes: u64) -> (Peer, Duration) {
+        let mut peer = Peer::new(Availability::Everything, Duration::from_millis(50));
+        peer.on_asked(Duration::ZERO, RequestId(1), 1 << 40);
+        (1..=ticks).for_each(|n| peer.on_arrived(TICK * n, bytes));
+        (peer, TICK * ticks)
+    }
+
+    #[test]
+    fn a_packet_that_is_sent_again_does_not_shrink_the_window() {
+        let (mut peer, now) = busy(200, 125_000);
+        let before = peer.window_bytes();
+        peer.on_arrived(now + Duration::from_millis(200), 1_000);
+        assert!(peer.window_bytes() * 10 > before * 9, "{} of {before}", peer.window_bytes());
+    }
+
+    #[test]
+    fn a_slow_start_does_not_shrink_the_first_window() {
+        let (peer, _) = busy(10, 1_000);
+        assert_eq!(peer.window_bytes(), FIRST_WINDOW_BYTES);
+        let (peer, _) = busy(200, 1_000);
+        assert_eq!(peer.window_bytes(), MIN_WINDOW_BYTES);
+    }
+}

@@ -182,6 +182,8 @@ impl Delivered {
         let explained = self.shortest.map_or(Duration::MAX, |(ever, _)| ever.mul_f64(self.gain * OTHERS));
         self.gain = if lost > OVERFLOWS {
             (self.gain * GAIN_KEPT).max(MIN_GAIN)
+        } else if round.is_short_of_data {
+            self.gain
         } else if round.shortest.is_some_and(|now| now > explained) {
             (self.gain + GAIN_STEP).min(MAX_GAIN)
         } else if self.gain > GAIN {
@@ -240,12 +242,13 @@ impl Delivered {
         let sample = now.saturating_duration_since(sent);
         self.measure(now, sample);
         self.probe(now, smoothed);
-        if !matches!(self.phase, Phase::Growing { .. }) {
+        // Single packets are acknowledged late, which is no queue.
+        if is_short_of_data || !matches!(self.phase, Phase::Growing { .. }) {
             return;
         }
         if self.is_queued(sample) {
             self.phase = Phase::Full { since: self.last_sent };
-        } else if !is_short_of_data {
+        } else {
             self.window += bytes;
         }
     }

@@ -138,6 +138,21 @@ fn a_path_that_becomes_longer_is_measured_anew() {
 }
 
 #[test]
+fn single_packets_that_are_acknowledged_late_are_no_queue() {
+    let mut now = Instant::now();
+    let mut control = Delivered::new(now, MTU as u16);
+    let rtt = Duration::from_millis(12);
+    for number in 1..200 {
+        control.on_sent(now, MTU, number);
+        let late = if number == 1 { Duration::ZERO } else { Duration::from_millis(5) };
+        control.handle_ack(now + rtt + late, now, MTU, true, rtt);
+        control.on_end_acks(now + rtt + late, 0, true, Some(number));
+        now += Duration::from_millis(100);
+    }
+    assert_eq!(control.window(), INITIAL_PACKETS * MTU);
+}
+
+#[test]
 fn after_a_long_silence_little_is_sent() {
     let now = Instant::now();
     let mut control = Delivered::new(now, MTU as u16);
