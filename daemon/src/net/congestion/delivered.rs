@@ -38,7 +38,7 @@ const MAX_GAIN: f64 = 2.5;
 /// the queue explains.
 const OTHERS: f64 = 1.1;
 /// More than this share is seldom lost by radios, and is a sign of a queue that overflows.
-const OVERFLOWS: f64 = 0.02;
+const OVERFLOWS: f64 = 0.01;
 /// What is left of the gain after a round in which it did.
 const GAIN_KEPT: f64 = 0.9;
 /// By how much the gain changes in a round otherwise.
