@@ -27,13 +27,16 @@ pub(super) struct Dirty {
     /// Others, from which something was removed; none of them is below another.
     removed: BTreeSet<RelPath>,
     everything: bool,
+    /// How many paths have come, those that are no longer told apart as well.
+    burst: u32,
     first: Duration,
     last: Duration,
 }
 
 impl Dirty {
     pub(super) fn everything(now: Duration) -> Self {
-        Self { paths: BTreeSet::new(), removed: BTreeSet::new(), everything: true, first: now, last: now }
+        let (paths, removed) = (BTreeSet::new(), BTreeSet::new());
+        Self { paths, removed, everything: true, burst: 0, first: now, last: now }
     }
 
     pub(super) fn add(&mut self, now: Duration, noticed: Noticed) {
@@ -56,15 +59,18 @@ impl Dirty {
     }
 
     fn add_path(&mut self, path: RelPath) {
-        self.removed.remove(&path);
+        let is_known = self.removed.remove(&path);
         // What is below a removed directory is looked at with it.
-        if !path.ancestors().any(|above| self.removed.contains(&above)) {
-            self.paths.insert(path);
+        let is_covered =
+            !self.removed.is_empty() && path.ancestors().any(|above| self.removed.contains(&above));
+        if !is_covered {
+            self.burst += u32::from(self.paths.insert(path) && !is_known);
         }
     }
 
     /// Of a whole tree that is removed no more than its top is kept.
     fn add_removed(&mut self, path: RelPath) {
+        self.burst += u32::from(!self.paths.contains(&path) && !self.removed.contains(&path));
         for set in [&mut self.paths, &mut self.removed] {
             let below = set.range((Bound::Included(&path), Bound::Unbounded));
             let below = below.take_while(|other| **other == path || other.is_below(Some(&path)));
@@ -93,14 +99,14 @@ impl Dirty {
         if self.everything {
             return Some(self.last);
         }
-        let paths = u32::try_from(self.count()).unwrap_or(u32::MAX);
-        let quiet = (QUIET + QUIET_A_PATH.saturating_mul(paths)).min(QUIET_AT_MOST);
+        let quiet = (QUIET + QUIET_A_PATH.saturating_mul(self.burst)).min(QUIET_AT_MOST);
         let patience = if self.paths.is_empty() && !whole { PATIENCE_WITH_REMOVALS } else { PATIENCE };
         self.is_any().then(|| (self.last + quiet).min(self.first + patience))
     }
 
     /// What there is to look at, and whether it is everything.
     pub(super) fn take(&mut self) -> (bool, BTreeSet<RelPath>) {
+        self.burst = 0;
         let mut paths = std::mem::take(&mut self.paths);
         paths.append(&mut self.removed);
         (std::mem::take(&mut self.everything), paths)
@@ -128,6 +134,8 @@ mod tests {
         let mut dirty = nothing();
         dirty.add(SECOND, Noticed::Paths(paths(&["a/changed", "b"])));
         dirty.add(SECOND, Noticed::Removed(paths(&["a/1", "a/2", "a/deep/3", "a/deep", "a", "a.txt"])));
+        let burst = (QUIET + QUIET_A_PATH * 8).min(QUIET_AT_MOST);
+        assert_eq!(dirty.due(true), Some(SECOND + burst), "the wait is that of all that has come");
         // It was seen while its directory went.
         dirty.add(SECOND, Noticed::Paths(paths(&["a/2"])));
         assert_eq!(dirty.take(), (false, paths(&["a", "a.txt", "b"]).into_iter().collect()));
