@@ -43,10 +43,9 @@ use crate::api::{serve, socket};
 use crate::config::{LiveConfig, Surroundings};
 use crate::home::Home;
 
-/// What is logged unless `SYNCD_LOG` says otherwise. `notify` warns of every watch whose directory has
-/// gone, which is what directories do, and `mainline` complains every two seconds while there is no
-/// network, which `status` says better.
-pub(crate) const LOG_FILTER: &str = "warn,syncd=info,notify=error,mainline=off";
+/// What is logged unless `SYNCD_LOG` says otherwise. `mainline` complains every two seconds while there
+/// is no network, which `status` says better.
+pub(crate) const LOG_FILTER: &str = "warn,syncd=info,mainline=off";
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]

@@ -12,77 +12,12 @@ use crate::render;
 use crate::state::State;
 use crate::version::Version;
 
-/// How long it must have been quiet before a single save is looked at.
-const QUIET: Duration = Duration::from_millis(50);
-/// What each further path of a burst adds to that.
-const QUIET_A_PATH: Duration = Duration::from_millis(1);
-/// The longest that quiet is waited for after the last event.
-const QUIET_AT_MOST: Duration = Duration::from_secs(2);
-/// The longest that a change is not looked at under constant change.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// More dirty paths than this are no longer told apart.
-pub(super) const MAX_PATHS: usize = 50_000;
-
-/// Paths that may have changed, and since when.
-#[derive(Debug)]
-pub(super) struct Dirty {
-    paths: BTreeSet<RelPath>,
-    everything: bool,
-    first: Duration,
-    last: Duration,
-}
-
-impl Dirty {
-    pub(super) fn everything(now: Duration) -> Self {
-        Self { paths: BTreeSet::new(), everything: true, first: now, last: now }
-    }
-
-    pub(super) fn add(&mut self, now: Duration, noticed: Noticed) {
-        if !self.is_any() {
-            self.first = now;
-        }
-        self.last = now;
-        match noticed {
-            Noticed::Everything => self.everything = true,
-            Noticed::Paths(paths) => self.paths.extend(paths),
-        }
-        if self.paths.len() > MAX_PATHS {
-            self.everything = true;
-        }
-        if self.everything {
-            self.paths.clear();
-        }
-    }
-
-    pub(super) fn is_any(&self) -> bool {
-        self.everything || !self.paths.is_empty()
-    }
-
-    pub(super) fn has(&self, path: &RelPath) -> bool {
-        self.everything || self.paths.contains(path)
-    }
-
-    /// When it is time to look.
-    pub(super) fn due(&self) -> Option<Duration> {
-        if self.everything {
-            return Some(self.last);
-        }
-        let paths = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
-        let quiet = (QUIET + QUIET_A_PATH.saturating_mul(paths)).min(QUIET_AT_MOST);
-        self.is_any().then(|| (self.last + quiet).min(self.first + PATIENCE))
-    }
-
-    fn take(&mut self) -> (bool, BTreeSet<RelPath>) {
-        (std::mem::take(&mut self.everything), std::mem::take(&mut self.paths))
-    }
-}
-
 impl<S: FolderStore> Engine<S> {
     pub(super) fn advance_scan(&mut self, now: Duration) -> Result<(), EngineError> {
         if self.first_head_by.is_some_and(|by| now >= by) {
             self.first_head_by = None;
         }
-        let due = self.dirty.due().is_some_and(|due| now >= due);
+        let due = self.look_at().is_some_and(|due| now >= due);
         if self.busy != Busy::No || !due || self.is_stopped() || self.first_head_by.is_some() {
             return Ok(());
         }
@@ -92,6 +27,12 @@ impl<S: FolderStore> Engine<S> {
         self.scanning = if full { Scan::Full } else { Scan::Paths(self.with_copies(paths)?) };
         self.effects.push_back(Effect::Scan(self.scanning.clone()));
         Ok(())
+    }
+
+    /// When it is time to look at what was noticed. As long as there is a bound to what may be deleted
+    /// without asking, all that goes together is judged together.
+    pub(super) fn look_at(&self) -> Option<Duration> {
+        self.dirty.due(self.settings.hold_deletions > 0)
     }
 
     /// Paths to look at, with the conflict copies of their directories and what these stand for:

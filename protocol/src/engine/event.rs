@@ -80,6 +80,8 @@ pub enum Event {
 pub enum Noticed {
     /// These paths, and whatever is below them.
     Paths(Vec<RelPath>),
+    /// The same, and the last that was heard of each is that something was removed from it.
+    Removed(Vec<RelPath>),
     /// Anything.
     Everything,
 }

@@ -6,12 +6,13 @@
 //! draws no randomness (the origin is given). Whoever drives it calls [`Engine::handle`], carries
 //! out every effect of [`Engine::poll`], and calls again at [`Engine::wake_at`].
 //!
-//! Reading order: `event` is the language; `commits` turns scans into commits, `pulls`
+//! Reading order: `event` is the language; `dirty` says when to look, `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
 //! their bytes; `swarm` is what downloaders tell each other, `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
 //! forgotten, `holds` stops it all; `store` is what the database must do. At most one scan *or* one apply runs at any time; fetching goes on beside both.
 
 mod commits;
+mod dirty;
 mod event;
 mod fetch;
 mod holds;
@@ -160,7 +161,7 @@ pub struct Engine<S> {
     first_head: bool,
     /// Everything has been looked at since the start.
     scanned: bool,
-    dirty: commits::Dirty,
+    dirty: dirty::Dirty,
     /// What peers have told a reader before it knew the verifying key.
     unopened: BTreeMap<DeviceId, Vec<SignedHead>>,
     pulls: pulls::Pulls,
@@ -239,7 +240,7 @@ impl<S: FolderStore> Engine<S> {
             first_head_by,
             first_head,
             scanned: false,
-            dirty: commits::Dirty::everything(now),
+            dirty: dirty::Dirty::everything(now),
             unopened: BTreeMap::new(),
             pulls: pulls::Pulls::default(),
             step: steps::Step::default(),
@@ -317,7 +318,7 @@ impl<S: FolderStore> Engine<S> {
         let is_free = self.busy == Busy::No && !self.is_stopped() && self.first_head_by.is_none();
         [
             self.first_head_by,
-            self.dirty.due().filter(|_| is_free),
+            self.look_at().filter(|_| is_free),
             self.step.retry_at().filter(|_| is_free && self.scanned),
             self.pulls.wake_at(),
             self.news.poll_timeout(),

@@ -9,7 +9,7 @@ use crate::disk::{Kind, Place};
 use protocol::RelPath;
 
 /// What an owner needs to change names in a directory.
-const OWNERS: u32 = 0o700;
+pub(super) const OWNERS: u32 = 0o700;
 
 impl Executor<'_> {
     /// Does a part of an op; where that is forbidden and we can allow it, once more.

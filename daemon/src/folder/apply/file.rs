@@ -200,7 +200,7 @@ impl Executor<'_> {
             Outcome::Done(record) => record,
             _ => None,
         };
-        self.displaced(&op.path, &swap.staged, found, placed)
+        self.displaced(&op.path, &out, found, placed)
     }
 
     /// Removes a file, a link or an empty directory.
@@ -213,29 +213,20 @@ impl Executor<'_> {
             Look::Touched => return Ok(Outcome::Touched),
             Look::Untouched(seen) => seen,
         };
-        let staged = op_name(path);
-        if self.stat_staged(&staged)?.is_some() {
-            archive_leftover(self.archive, &staged).map_err(|e| archive_failed(&e))?;
-        }
-        let (at, aside) = (Place::Folder(path.clone()), Place::Staged(staged.clone()));
-        self.disk.rename_new(&at, &aside).map_err(gone_or_trouble)?;
+        let at = Place::Folder(path.clone());
+        let kept = self.archive.put(&at, path).map_err(put_failed)?;
         batch.touch(path);
-        let Some(found) = self.stat_at(&aside).map_err(trouble)? else { return Ok(Outcome::Done(None)) };
-        let failure = if same_thing(&seen, &found) {
-            match self.archive.put(&aside, path) {
-                Ok(kept) => {
-                    self.rests(kept, &found, batch);
-                    return Ok(Outcome::Done(None));
-                }
-                Err(e) => archive_failed(&e),
-            }
-        } else {
-            Box::new(Outcome::Touched)
-        };
-        match self.disk.rename_new(&aside, &at) {
-            Ok(()) => Err(failure),
+        let archived = Place::Archived(kept.clone());
+        let Some(found) = self.stat_at(&archived).map_err(trouble)? else { return Ok(Outcome::Done(None)) };
+        if same_thing(&seen, &found) {
+            batch.resting.push(Resting { at: kept, stat: found.stat });
+            return Ok(Outcome::Done(None));
+        }
+        // An edit that slipped in: back to its name.
+        match self.disk.rename_new(&archived, &at) {
+            Ok(()) => Ok(Outcome::Touched),
             // Taken meanwhile, or the directory is gone.
-            Err(_) => self.displaced(path, &staged, found, None),
+            Err(_) => self.displaced(path, &archived, found, None),
         }
     }
 
@@ -293,18 +284,17 @@ impl Executor<'_> {
         }
     }
 
-    /// Gives what a user's edit left in staging a name that nothing else uses.
+    /// Gives what a user's edit left somewhere a name in staging that nothing else uses.
     pub(super) fn displaced(
         &self,
         path: &RelPath,
-        staged: &StagedName,
+        from: &Place,
         seen: DiskStat,
         placed: Option<Record>,
     ) -> Step<Outcome> {
-        let from = Place::Staged(staged.clone());
         for number in 0..MAX_DISPLACED {
             let name = named(&format!("displaced-{number}"), path);
-            match self.disk.rename_new(&from, &Place::Staged(name.clone())) {
+            match self.disk.rename_new(from, &Place::Staged(name.clone())) {
                 Ok(()) => return Ok(Outcome::Displaced { staged: name, seen, placed }),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(trouble(e)),
@@ -335,6 +325,17 @@ impl Executor<'_> {
 
 fn archive_failed(error: &io::Error) -> Box<Outcome> {
     problem("ARCHIVE_FAILED", format!("the old file cannot be kept in the archive ({error})"))
+}
+
+/// A file could not be moved from its path into the archive.
+fn put_failed(error: io::Error) -> Box<Outcome> {
+    match Errno::from_io_error(&error) {
+        // Its own directory does not let it go.
+        Some(Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::NOTDIR | Errno::LOOP) => trouble(error),
+        Some(Errno::NOENT) => Box::new(Outcome::Touched),
+        _ if error.kind() == io::ErrorKind::NotFound => Box::new(Outcome::Touched),
+        _ => archive_failed(&error),
+    }
 }
 
 /// A path that was there a moment ago and is not is the user's.

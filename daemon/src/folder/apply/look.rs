@@ -120,7 +120,8 @@ pub(super) fn proves(content: &Content, stat: &Stat) -> bool {
     }
 }
 
-fn has_metadata(found: &DiskStat, shown: &Shown) -> bool {
+/// Whether it has the mode and time that it shall.
+pub(super) fn has_metadata(found: &DiskStat, shown: &Shown) -> bool {
     let wanted = &shown.metadata;
     let same_mode = found.stat.mode & COMPARED_MODE == u32::from(wanted.mode) & COMPARED_MODE;
     match shown.content {

@@ -12,7 +12,8 @@
 //! | replace | staged file named `op-…` | old: at the path; new: `op-…`, found by the replay |
 //! | | old one linked into the archive | old: at the path and in the archive (one inode) |
 //! | | exchanged | new: at the path; old: `op-…` and archive |
-//! | remove | aside | old: `op-…` |
+//! | remove | in the archive, not yet looked at | old: archive |
+//! | | back, if it was edited in the moment | old: at the path |
 //! | move | aside (only if the target is replaced, or sources and targets overlap) | `op-…`, found by the replay |
 //!
 //! The name `op-<hash of the path>` is fixed, so a replay finds it: if it holds the content that is
@@ -28,7 +29,8 @@
 //! and if that fails it stays in staging until the sweep.
 //!
 //! Reading order: this file, `look` (the question), `file` (create, replace, remove),
-//! `rename`, `directory`, `collision` (names that the disk does not tell apart).
+//! `rename`, `directory`, `whole` (directories at once), `collision` (names that the disk does not
+//! tell apart).
 
 mod access;
 mod collision;
@@ -38,6 +40,7 @@ mod look;
 mod rename;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -184,8 +187,15 @@ impl<'a> Executor<'a> {
     pub fn run(&self, ops: &[Op]) -> Report {
         let mut batch = Batch::default();
         let mut early = self.vacate(ops, &mut batch);
+        let wholes = whole::find(ops, &batch);
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(ops.len());
         for (number, op) in ops.iter().enumerate() {
+            if let Some(whole) = wholes.get(&number)
+                && !self.is_led_astray(op, &batch)
+            {
+                let ended = self.at_once(ops, whole, &mut batch);
+                early.extend(ended.into_iter().map(|(number, outcome)| (number, Box::new(outcome))));
+            }
             let outcome = match early.remove(&number) {
                 Some(outcome) => *outcome,
                 None if self.is_led_astray(op, &batch) => Outcome::Waits(Why::ParentMissing),

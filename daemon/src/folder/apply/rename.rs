@@ -6,7 +6,7 @@ use std::io;
 use protocol::{Record, RelPath, Shown};
 
 use super::look::{Look, same_thing};
-use super::{Batch, Executor, Op, Outcome, Source, Step, op_name, problem, trouble};
+use super::{Batch, Executor, Op, Outcome, Source, Step, problem, trouble};
 use crate::disk::{Kind, Place, StagedName};
 
 impl Executor<'_> {
@@ -41,11 +41,7 @@ impl Executor<'_> {
         // An edit that slipped in: back to its name.
         match self.disk.rename_new(&to, &from) {
             Ok(()) => Err(problem("SOURCE_CHANGED", "the file to be renamed was just changed")),
-            Err(_) => {
-                let staged = op_name(old);
-                self.disk.rename_new(&to, &Place::Staged(staged.clone())).map_err(trouble)?;
-                self.displaced(old, &staged, found, None)
-            }
+            Err(_) => self.displaced(old, &to, found, None),
         }
     }
 
@@ -90,7 +86,7 @@ impl Executor<'_> {
         }
         match self.disk.rename_new(&aside, &from) {
             Ok(()) => Ok(None),
-            Err(_) => Err(Box::new(self.displaced(old, &name, found, None)?)),
+            Err(_) => Err(Box::new(self.displaced(old, &aside, found, None)?)),
         }
     }
 }

@@ -95,13 +95,15 @@ impl<'d> Archive<'d> {
         if touched.is_empty() {
             return Ok(());
         }
-        for (stamp, path) in &touched {
+        let mut directories = BTreeSet::new();
+        for (stamp, path) in touched {
+            // Its own name may be new as well, and so up to the top.
+            let above: Vec<_> = path.iter().flat_map(RelPath::ancestors).collect();
+            let all = above.into_iter().map(Some).chain([path, None]);
+            directories.extend(all.map(|path| (stamp.clone(), path)));
+        }
+        for (stamp, path) in &directories {
             self.disk.sync_directory(&place(stamp, path.as_ref()))?;
-            // Its own name is new as well.
-            for above in path.iter().flat_map(RelPath::ancestors) {
-                self.disk.sync_directory(&place(stamp, Some(&above)))?;
-            }
-            self.disk.sync_directory(&Place::Step(stamp.clone()))?;
         }
         self.disk.sync_directory(&Place::Control(ControlName::Archive))
     }
@@ -115,8 +117,15 @@ impl<'d> Archive<'d> {
         for number in first..MAX_NUMBER {
             let at = ArchivedPath { stamp: self.stamp(number)?, path: path.clone() };
             let mut done = deed(&at);
-            if matches!(&done, Err(e) if e.kind() == io::ErrorKind::NotFound) {
-                done = self.make_parents(&at).and_then(|()| deed(&at));
+            if matches!(&done, Err(e) if is_no_way(e)) {
+                done = self.make_parents(&at);
+                // With the way to the archive there, it is the other one that is not.
+                if done.is_ok() {
+                    done = match deed(&at) {
+                        Err(e) if is_no_way(&e) => return Err(e),
+                        done => done,
+                    };
+                }
             }
             match done {
                 Ok(()) => {
@@ -149,6 +158,11 @@ fn place(stamp: &Stamp, path: Option<&RelPath>) -> Place {
         Some(path) => Place::Archived(ArchivedPath { stamp: stamp.clone(), path: path.clone() }),
         None => Place::Step(stamp.clone()),
     }
+}
+
+/// Something on the way to a name is missing, or is a file.
+fn is_no_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The stamps of the archive, oldest first.

@@ -22,8 +22,6 @@ const MAX_WAITING: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// A program that saves in place cuts the file first, and writes within this time.
 const SAVES_WITHIN: Duration = Duration::from_millis(100);
-/// Paths that may have been where a file was before it was moved.
-const MAX_MOVED_FROM: usize = 16;
 
 impl Scanner<'_, '_> {
     pub(super) fn compare(
@@ -104,7 +102,7 @@ impl Scanner<'_, '_> {
         }
         let inode = record.as_ref().and_then(|record| record.stat).map(|stat| stat.inode);
         if inode != Some(found.stat.inode)
-            && let Some(content) = self.moved_here(&found.stat)?
+            && let Some(content) = self.moved_here(&path, &found.stat)?
         {
             let seen = seen(content, found, true);
             self.parts.observe(Observation { path, record, seen: Some(seen), ignored: false });
@@ -112,27 +110,6 @@ impl Scanner<'_, '_> {
         }
         self.pool.push(path.clone(), Task { path, record });
         self.take_answers(MAX_WAITING)
-    }
-
-    /// The content of a file that has been moved here as it was: same inode, times and size, and
-    /// gone from where it was. (Moving a file sets its ctime on most file systems; moving a
-    /// directory leaves those of the files in it.)
-    fn moved_here(&self, stat: &Stat) -> Result<Option<Content>, ScanError> {
-        for from in self.cx.records.with_stat(stat)?.into_iter().take(MAX_MOVED_FROM) {
-            let Some(record) = self.cx.records.record(&from)? else { continue };
-            let is_file = matches!(record.shown.content, Content::File { .. });
-            if !is_file || record.stat != Some(*stat) {
-                continue;
-            }
-            let gone = match self.cx.files.disk.stat(&Place::Folder(from)) {
-                Ok(found) => found.is_none_or(|found| found.stat.inode != stat.inode),
-                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-            };
-            if gone {
-                return Ok(Some(record.shown.content));
-            }
-        }
-        Ok(None)
     }
 
     /// What is there is what was there; it may have been ignored until now.

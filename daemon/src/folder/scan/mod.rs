@@ -12,10 +12,12 @@
 //! - a file that answers to a path, but is listed under another spelling, is not at that path;
 //! - deletions come last, after the root has been looked at again.
 //!
-//! Reading order: this page; `walk` (which paths), `compare` (one path), `gone`, `parts`, `unrest`.
+//! Reading order: this page; `walk` (which paths), `compare` (one path), `moved`, `gone`, `parts`,
+//! `unrest`.
 
 mod compare;
 mod gone;
+mod moved;
 mod parts;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,6 +38,7 @@ use super::hash::{HashContext, Pool};
 use super::ignored::Ignored;
 use super::spelling::Spelling;
 use crate::disk::{DiskStat, Kind, Place};
+use moved::Origins;
 use parts::Parts;
 
 pub use unrest::Unrest;
@@ -107,6 +110,7 @@ pub fn scan(
             parts: Parts::new(cx, sink),
             root,
             gone: Vec::new(),
+            origins: Origins::default(),
             spelling: Spelling::new(cx.files.disk.as_ref()),
         };
         match what {
@@ -143,6 +147,7 @@ struct Scanner<'a, 's> {
     parts: Parts<'s>,
     root: DiskStat,
     gone: Vec<Gone>,
+    origins: Origins,
     spelling: Spelling<'s>,
 }
 

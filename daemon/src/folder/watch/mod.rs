@@ -5,13 +5,18 @@
 //! scans it to its bottom misses nothing. Events are hints, which is why this is the one module that
 //! goes by path names; what is true is up to the scan.
 //!
-//! Three threads: notify's own, which only puts paths into `pending` and never waits; ours, which
-//! sets watches and notices; and whoever calls.
+//! Three threads: one reads what the kernel says, puts it into `pending` and never waits for
+//! anything else; one sets watches and notices; and whoever calls.
+//!
+//! Reading order: this file; `watches` (which are set), `walk` (setting them), `events` (reading),
+//! `pending` (what was read and is not noticed yet).
 
+mod events;
 mod pending;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod watches;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,16 +24,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use notify::{Config, Event, RecommendedWatcher, Watcher as _};
 use parking_lot::{Mutex, MutexGuard};
 use protocol::RelPath;
 use protocol::engine::Noticed;
 
 use crate::disk::{ControlName, Disk};
+use events::Ending;
 use pending::Pending;
-
-/// Events that come within this time are noticed together.
-const TOGETHER: Duration = Duration::from_millis(5);
+use watches::Watches;
 
 /// Whether a path (and, if so said, directory) is ignored, with all below.
 pub type IsIgnored = Box<dyn Fn(&RelPath, bool) -> bool + Send + Sync>;
@@ -55,23 +58,25 @@ pub struct Watcher {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     probing: Mutex<()>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What the threads share.
 struct Shared {
     root: PathBuf,
     is_ignored: IsIgnored,
+    watches: Watches,
     pending: Pending,
+    ending: Ending,
     state: Mutex<WatchState>,
-    /// Held by a test that stalls notify's thread.
+    /// Held by a test that stalls the reading.
     gate: Mutex<()>,
 }
 
 /// Why a folder cannot be watched at all.
 #[derive(Debug, thiserror::Error)]
 #[error("the folder cannot be watched: {0}")]
-pub struct WatchError(#[from] notify::Error);
+pub struct WatchError(#[from] io::Error);
 
 impl Watcher {
     /// Sets all watches, then begins to notice. What changes from now on is noticed; what changed
@@ -85,21 +90,24 @@ impl Watcher {
         let shared = Arc::new(Shared {
             root: root.to_path_buf(),
             is_ignored,
+            watches: Watches::new().map_err(io::Error::from)?,
             pending: Pending::default(),
+            ending: Ending::new().map_err(io::Error::from)?,
             state: Mutex::default(),
             gate: Mutex::default(),
         });
-        let handler = Arc::clone(&shared);
-        let on_event = move |event: notify::Result<Event>| handler.on_event(event);
-        let mut watches = RecommendedWatcher::new(on_event, Config::default().with_follow_symlinks(false))?;
-        shared.watch_everything(&mut watches);
+        shared.watch_everything();
         let state = shared.state.lock().clone();
-        let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("watch".into())
-            .spawn(move || worker.run(&mut watches, &notice))
-            .map_err(notify::Error::io)?;
-        Ok((Self { shared, disk, probing: Mutex::default(), thread: Some(thread) }, state))
+        let mut watcher = Self { shared, disk, probing: Mutex::default(), threads: Vec::new() };
+        watcher.spawn("watch events", |shared| shared.read_events())?;
+        watcher.spawn("watch", move |shared| shared.notice(&notice))?;
+        Ok((watcher, state))
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce(&Shared) + Send + 'static) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(move || work(&shared))?);
+        Ok(())
     }
 
     /// How well the folder is watched now.
@@ -139,7 +147,8 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.shared.pending.stop();
-        if let Some(thread) = self.thread.take() {
+        self.shared.ending.tell();
+        for thread in self.threads.drain(..) {
             // It has nothing to say; if it panicked, that has been printed.
             let _ = thread.join();
         }
@@ -147,24 +156,29 @@ impl Drop for Watcher {
 }
 
 impl Shared {
-    fn run(&self, watches: &mut RecommendedWatcher, notice: &Notice) {
-        while let Some(mut batch) = self.pending.take(TOGETHER) {
+    fn notice(&self, notice: &Notice) {
+        while let Some(mut batch) = self.pending.take() {
             batch.everything |= batch.root && !self.root.is_dir();
             if batch.everything {
-                self.watch_everything(watches);
+                self.watch_everything();
             } else {
-                for path in &batch.appeared {
-                    self.watch_if_directory(watches, path);
-                }
+                // First: what was moved away may be what has appeared.
+                batch.moved_away.iter().for_each(|path| self.watches.drop_tree(path));
+                batch.appeared.iter().for_each(|path| self.watch_if_wanted(path));
             }
             // After the watches are set: what a scan finds from now on, a later event tells.
             if batch.everything {
                 notice(Noticed::Everything);
             } else {
-                let paths = batch.changed.into_iter().filter(|path| !(self.is_ignored)(path, false));
-                let paths: Vec<_> = paths.collect();
-                if !paths.is_empty() {
-                    notice(Noticed::Paths(paths));
+                for (paths, noticed) in [
+                    (batch.changed, Noticed::Paths as fn(_) -> _),
+                    (batch.removed, Noticed::Removed as fn(_) -> _),
+                ] {
+                    let paths = paths.into_iter().filter(|path| !(self.is_ignored)(path, false));
+                    let paths: Vec<_> = paths.collect();
+                    if !paths.is_empty() {
+                        notice(noticed(paths));
+                    }
                 }
             }
             self.pending.noticed(batch.probes);

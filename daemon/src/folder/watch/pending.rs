@@ -1,22 +1,15 @@
 //! What the events said, until it is noticed.
 
 use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
-use notify::{Event, EventKind};
 use parking_lot::{Condvar, Mutex};
 use protocol::RelPath;
-use protocol::path::CONTROL_DIRECTORY;
-
-use super::Shared;
 
 /// More paths than this are no longer told apart.
 const MAX_PATHS: usize = 50_000;
 
-/// Filled by notify's thread, emptied by ours.
+/// Filled by the thread that reads, emptied by the one that notices.
 #[derive(Default)]
 pub(super) struct Pending {
     inner: Mutex<Inner>,
@@ -45,7 +38,11 @@ pub(super) struct Batch {
     pub(super) root: bool,
     /// Paths that may have changed.
     pub(super) changed: BTreeSet<RelPath>,
-    /// Those among them that may be directories without a watch.
+    /// Others, of which the last is that something was removed.
+    pub(super) removed: BTreeSet<RelPath>,
+    /// Paths at which directories were, which have watches.
+    pub(super) moved_away: BTreeSet<RelPath>,
+    /// Paths at which directories are that may have no watch.
     pub(super) appeared: BTreeSet<RelPath>,
     /// All probes up to this one have come.
     pub(super) probes: u64,
@@ -53,15 +50,12 @@ pub(super) struct Batch {
 
 impl Pending {
     pub(super) fn add_everything(&self) {
-        let mut inner = self.inner.lock();
-        inner.batch.everything = true;
-        inner.batch.changed.clear();
-        inner.batch.appeared.clear();
+        self.inner.lock().batch.be_everything();
         self.something.notify_one();
     }
 
     /// Events were lost, perhaps those of probes as well; but everything is noticed now.
-    fn lost(&self) {
+    pub(super) fn lost(&self) {
         let mut inner = self.inner.lock();
         inner.arrived = inner.written;
         inner.failed.clear();
@@ -69,51 +63,21 @@ impl Pending {
         self.add_everything();
     }
 
-    fn add(&self, path: RelPath, appeared: bool) {
+    /// What was read together, and how many probes were among it.
+    pub(super) fn add(&self, mut batch: Batch, probes: u64) {
         let mut inner = self.inner.lock();
-        if inner.batch.everything {
-            // Watches are set again anyway, and everything is noticed after.
-            return;
-        }
-        let is_first = inner.batch.is_empty();
-        if appeared {
-            inner.batch.appeared.insert(path.clone());
-        }
-        inner.batch.changed.insert(path);
-        let many = inner.batch.changed.len() > MAX_PATHS;
-        drop(inner);
-        // Whoever waits for the rest of a batch is not woken for each part of it.
-        if is_first {
-            self.something.notify_one();
-        }
-        if many {
-            self.add_everything();
-        }
-    }
-
-    fn touch_root(&self) {
-        self.inner.lock().batch.root = true;
-        self.something.notify_one();
-    }
-
-    fn probe_arrived(&self) {
-        let mut inner = self.inner.lock();
-        inner.arrived = (inner.arrived + 1).min(inner.written);
+        inner.arrived = (inner.arrived + probes).min(inner.written);
         inner.pass_failed();
+        inner.batch.append(&mut batch);
+        drop(inner);
         self.something.notify_one();
     }
 
-    /// Waits for something, then for what comes with it; `None` at the end.
-    pub(super) fn take(&self, together: Duration) -> Option<Batch> {
+    /// Waits for something; `None` at the end.
+    pub(super) fn take(&self) -> Option<Batch> {
         let mut inner = self.inner.lock();
         while !inner.stop && inner.batch.is_empty() && inner.arrived == inner.noticed {
             self.something.wait(&mut inner);
-        }
-        let deadline = Instant::now() + together;
-        while !inner.stop && inner.arrived == inner.noticed {
-            if self.something.wait_until(&mut inner, deadline).timed_out() {
-                break;
-            }
         }
         if inner.stop {
             return None;
@@ -170,73 +134,41 @@ impl Inner {
 }
 
 impl Batch {
+    /// Something has changed at a path, or come to it.
+    pub(super) fn change(&mut self, path: RelPath) {
+        self.removed.remove(&path);
+        self.changed.insert(path);
+    }
+
+    /// Something was removed from a path.
+    pub(super) fn remove(&mut self, path: RelPath) {
+        self.changed.remove(&path);
+        self.removed.insert(path);
+    }
+
+    /// What has come after it.
+    fn append(&mut self, later: &mut Self) {
+        self.root |= later.root;
+        self.everything |= later.everything;
+        if self.is_empty() {
+            std::mem::swap(&mut self.changed, &mut later.changed);
+            std::mem::swap(&mut self.removed, &mut later.removed);
+        }
+        std::mem::take(&mut later.changed).into_iter().for_each(|path| self.change(path));
+        std::mem::take(&mut later.removed).into_iter().for_each(|path| self.remove(path));
+        self.moved_away.append(&mut later.moved_away);
+        self.appeared.append(&mut later.appeared);
+        // Watches are set again anyway, and everything is noticed after.
+        if self.everything || self.changed.len() + self.removed.len() > MAX_PATHS {
+            self.be_everything();
+        }
+    }
+
+    fn be_everything(&mut self) {
+        *self = Self { everything: true, root: self.root, ..Self::default() };
+    }
+
     fn is_empty(&self) -> bool {
-        !self.everything && !self.root && self.changed.is_empty()
+        !self.everything && !self.root && self.changed.is_empty() && self.removed.is_empty()
     }
-}
-
-impl Shared {
-    /// On notify's thread: must not wait, and must not call notify.
-    pub(super) fn on_event(&self, event: notify::Result<Event>) {
-        drop(self.gate.lock());
-        let Ok(event) = event else { return self.pending.lost() };
-        // Every file that we hash is opened: without this a scan would wake the next one.
-        if matches!(event.kind, EventKind::Access(_)) {
-            return;
-        }
-        if event.need_rescan() {
-            self.state.lock().overflows += 1;
-            return self.pending.lost();
-        }
-        // From and To have said it already.
-        if matches!(event.kind, EventKind::Modify(ModifyKind::Name(RenameMode::Both))) {
-            return;
-        }
-        let appeared = may_lack_watch(&event.kind);
-        for path in &event.paths {
-            self.on_path(path, &event.kind, appeared);
-        }
-    }
-
-    fn on_path(&self, path: &Path, kind: &EventKind, appeared: bool) {
-        let Some(below) = below(&self.root, path) else { return };
-        if below.is_empty() {
-            return self.pending.touch_root();
-        }
-        match RelPath::parse(below) {
-            Ok(path) => self.pending.add(path, appeared),
-            // With the control directory goes the marker: whoever is told looks at the root.
-            Err(_) if below == CONTROL_DIRECTORY.as_bytes() => {
-                if appeared {
-                    self.pending.add_everything();
-                }
-            }
-            Err(_) if is_probe(below) => {
-                if matches!(kind, EventKind::Modify(ModifyKind::Name(RenameMode::To))) {
-                    self.pending.probe_arrived();
-                }
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// Whether there may be a directory that has no watch: new, moved here, or the name of one that has
-/// gone and has been made again meanwhile (whose watch notify then drops as well).
-fn may_lack_watch(kind: &EventKind) -> bool {
-    match kind {
-        EventKind::Create(kind) => *kind != CreateKind::File,
-        EventKind::Remove(kind) => *kind != RemoveKind::File,
-        EventKind::Modify(ModifyKind::Name(_)) => true,
-        _ => false,
-    }
-}
-
-/// The bytes of `path` behind the root; none if it lies elsewhere.
-fn below<'a>(root: &Path, path: &'a Path) -> Option<&'a [u8]> {
-    Some(path.strip_prefix(root).ok()?.as_os_str().as_bytes())
-}
-
-fn is_probe(below: &[u8]) -> bool {
-    below.strip_prefix(CONTROL_DIRECTORY.as_bytes()) == Some(b"/probe")
 }

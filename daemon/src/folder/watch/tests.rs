@@ -42,7 +42,9 @@ impl Watched {
         for what in self.noticed.lock().drain(..) {
             match what {
                 Noticed::Everything => return None,
-                Noticed::Paths(some) => paths.extend(some.iter().map(ToString::to_string)),
+                Noticed::Paths(some) | Noticed::Removed(some) => {
+                    paths.extend(some.iter().map(ToString::to_string))
+                }
             }
         }
         Some(paths)
@@ -133,8 +135,8 @@ fn what_is_ignored_is_neither_watched_nor_noticed() {
 fn lost_events_are_noticed_as_everything_and_no_directory_stays_unwatched() {
     let watched = watched(|_| {}, "");
     let stalled = watched.watcher.stall();
-    // Each file makes several events; the kernel keeps 16,384.
-    for n in 0..9_000 {
+    // Each file makes one event; the kernel keeps 16,384.
+    for n in 0..17_000 {
         fs::write(watched.world.at(&format!("f{n}")), "").expect("write");
     }
     watched.world.write("made/meanwhile/file", "x");

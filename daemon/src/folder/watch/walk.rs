@@ -5,10 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use protocol::RelPath;
 use protocol::path::CONTROL_DIRECTORY;
+use rustix::io::Errno;
 
+use super::watches::Watched;
 use super::{Shared, WatchState};
 
 /// More subtrees without watches are not listed: then everything is polled.
@@ -29,47 +30,49 @@ const REMOTE: [(u64, &str); 9] = [
 
 impl Shared {
     /// Sets all watches again. The state is known anew.
-    pub(super) fn watch_everything(&self, watches: &mut RecommendedWatcher) {
+    pub(super) fn watch_everything(&self) {
         let mut state = WatchState { polling: remote(&self.root), ..WatchState::default() };
         // Not what is in it: staging would tell of every write of ours.
         let control = self.root.join(CONTROL_DIRECTORY);
-        if let Err(error) = watches.watch(&control, RecursiveMode::NonRecursive) {
+        if let Err(error) = self.watches.set(&control, Watched::Control) {
             state.polling.get_or_insert_with(|| format!("its control directory cannot be watched: {error}"));
         }
-        self.watch_tree(watches, None, &mut state);
+        self.watches.renew(|| self.watch_tree(None, &mut state));
+        self.keep_state(state);
+    }
+
+    /// A directory is new at the path.
+    pub(super) fn watch_if_wanted(&self, path: &RelPath) {
+        if !(self.is_ignored)(path, true) {
+            let mut state = self.state.lock().clone();
+            self.watch_tree(Some(path), &mut state);
+            self.keep_state(state);
+        }
+    }
+
+    fn keep_state(&self, mut state: WatchState) {
         let mut kept = self.state.lock();
         state.overflows = kept.overflows;
         *kept = state;
     }
 
-    /// Something is new at the path, or has gone from it.
-    pub(super) fn watch_if_directory(&self, watches: &mut RecommendedWatcher, path: &RelPath) {
-        let found = fs::symlink_metadata(self.on_disk(Some(path)));
-        if found.is_ok_and(|found| found.is_dir()) && !(self.is_ignored)(path, true) {
-            let mut state = self.state.lock().clone();
-            self.watch_tree(watches, Some(path), &mut state);
-            let mut kept = self.state.lock();
-            state.overflows = kept.overflows;
-            *kept = state;
-        }
-    }
-
-    fn watch_tree(&self, watches: &mut RecommendedWatcher, top: Option<&RelPath>, state: &mut WatchState) {
+    fn watch_tree(&self, top: Option<&RelPath>, state: &mut WatchState) {
         let mut directories = vec![top.cloned()];
         let mut run_out = false;
         while let Some(directory) = directories.pop() {
             let at = self.on_disk(directory.as_ref());
             if !run_out {
-                match watches.watch(&at, RecursiveMode::NonRecursive) {
+                match self.watches.set(&at, directory.clone().map_or(Watched::Root, Watched::Directory)) {
                     Ok(()) => state.directories += 1,
-                    Err(error) if is_gone(&at, &error) => continue,
+                    // Since it was listed: no directory without a watch.
+                    Err(Errno::NOENT | Errno::NOTDIR) => continue,
                     Err(error) => {
-                        run_out = matches!(error.kind, ErrorKind::MaxFilesWatch);
-                        state.cannot_watch(directory.clone(), &error);
+                        run_out = error == Errno::NOSPC;
+                        state.cannot_watch(directory.clone(), error);
                     }
                 }
             } else if !state.unwatched.iter().any(|above| covers(above, directory.as_ref())) {
-                state.cannot_watch(directory.clone(), &notify::Error::new(ErrorKind::MaxFilesWatch));
+                state.cannot_watch(directory.clone(), Errno::NOSPC);
             } else {
                 state.unwatched_directories += 1;
             }
@@ -101,7 +104,7 @@ impl Shared {
 }
 
 impl WatchState {
-    fn cannot_watch(&mut self, directory: Option<RelPath>, error: &notify::Error) {
+    fn cannot_watch(&mut self, directory: Option<RelPath>, error: Errno) {
         self.unwatched_directories += 1;
         match directory {
             Some(directory) if self.unwatched.len() < MAX_UNWATCHED => {
@@ -110,9 +113,9 @@ impl WatchState {
                 }
             }
             _ => {
-                let why = match error.kind {
-                    ErrorKind::MaxFilesWatch => "there are no more watches to be had".to_owned(),
-                    _ => format!("it cannot be watched: {error}"),
+                let why = match error {
+                    Errno::NOSPC => "there are no more watches to be had".to_owned(),
+                    error => format!("it cannot be watched: {error}"),
                 };
                 self.polling.get_or_insert(why);
             }
@@ -122,11 +125,6 @@ impl WatchState {
 
 fn covers(above: &RelPath, directory: Option<&RelPath>) -> bool {
     directory.is_some_and(|directory| directory == above || directory.is_below(Some(above)))
-}
-
-/// Gone since it was listed: no directory without a watch.
-fn is_gone(at: &Path, error: &notify::Error) -> bool {
-    matches!(error.kind, ErrorKind::PathNotFound) || fs::symlink_metadata(at).is_err()
 }
 
 fn remote(root: &Path) -> Option<String> {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::window::Window;
-use super::commits::MAX_PATHS;
+use super::dirty::MAX_PATHS;
 use super::staging::Staging;
 use super::{Busy, Edits, Engine, EngineError, FolderStore, Reason};
 use crate::entry::{Content, Entry};

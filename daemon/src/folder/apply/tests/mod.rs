@@ -3,6 +3,7 @@
 mod access;
 mod folding;
 mod races;
+mod whole;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

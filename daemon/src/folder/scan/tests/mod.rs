@@ -56,6 +56,22 @@ fn a_change_that_keeps_size_and_mtime_is_found_by_its_ctime() {
 }
 
 #[test]
+fn where_one_file_of_a_renamed_directory_was_the_others_are_not_looked_for_one_by_one() {
+    let mut world = World::new();
+    for n in 0..50 {
+        world.write(&format!("old/f{n}"), format!("{n}"));
+    }
+    world.full();
+    let read = world.hashed();
+    fs::rename(world.at("old"), world.at("new")).expect("rename");
+    world.reopen();
+    let part = world.scan(&Scan::Paths(vec![path("new"), path("old")]));
+    assert_eq!(told(&part).len(), 2 * 51, "{:?}", told(&part));
+    assert_eq!(world.hashed(), read);
+    assert!(world.disk.calls(Some(crate::disk::Call::Stat)) < 50);
+}
+
+#[test]
 fn a_file_in_a_renamed_directory_is_known_by_its_inode_and_comes_with_its_deletion() {
     let mut world = World::new();
     world.write("old/deep/file", vec![7; 100_000]);

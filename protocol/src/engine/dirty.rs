@@ -1,0 +1,154 @@
+//! What has been noticed and is not looked at yet, and when it is time to look.
+
+use std::collections::{BTreeSet, Bound};
+use std::time::Duration;
+
+use super::Noticed;
+use crate::path::RelPath;
+
+/// How long it must have been quiet before a single save is looked at.
+const QUIET: Duration = Duration::from_millis(50);
+/// What each further path of a burst adds to that.
+const QUIET_A_PATH: Duration = Duration::from_millis(1);
+/// The longest that quiet is waited for after the last event.
+const QUIET_AT_MOST: Duration = Duration::from_secs(2);
+/// The longest that a change is not looked at under constant change.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same while all that is heard is that something is removed, and nothing speaks for waiting: what
+/// is gone needs no more than one look, and peers can go along.
+const PATIENCE_WITH_REMOVALS: Duration = Duration::from_secs(1);
+/// More dirty paths than this are no longer told apart.
+pub(super) const MAX_PATHS: usize = 50_000;
+
+/// Paths that may have changed, and since when.
+#[derive(Debug)]
+pub(super) struct Dirty {
+    paths: BTreeSet<RelPath>,
+    /// Others, from which something was removed; none of them is below another.
+    removed: BTreeSet<RelPath>,
+    everything: bool,
+    /// How many paths have come, those that are no longer told apart as well.
+    burst: u32,
+    first: Duration,
+    last: Duration,
+}
+
+impl Dirty {
+    pub(super) fn everything(now: Duration) -> Self {
+        let (paths, removed) = (BTreeSet::new(), BTreeSet::new());
+        Self { paths, removed, everything: true, burst: 0, first: now, last: now }
+    }
+
+    pub(super) fn add(&mut self, now: Duration, noticed: Noticed) {
+        if !self.is_any() {
+            self.first = now;
+        }
+        self.last = now;
+        match noticed {
+            Noticed::Everything => self.everything = true,
+            Noticed::Paths(paths) => paths.into_iter().for_each(|path| self.add_path(path)),
+            Noticed::Removed(paths) => paths.into_iter().for_each(|path| self.add_removed(path)),
+        }
+        if self.count() > MAX_PATHS {
+            self.everything = true;
+        }
+        if self.everything {
+            self.paths.clear();
+            self.removed.clear();
+        }
+    }
+
+    fn add_path(&mut self, path: RelPath) {
+        let is_known = self.removed.remove(&path);
+        // What is below a removed directory is looked at with it.
+        let is_covered =
+            !self.removed.is_empty() && path.ancestors().any(|above| self.removed.contains(&above));
+        if !is_covered {
+            self.burst += u32::from(self.paths.insert(path) && !is_known);
+        }
+    }
+
+    /// Of a whole tree that is removed no more than its top is kept.
+    fn add_removed(&mut self, path: RelPath) {
+        self.burst += u32::from(!self.paths.contains(&path) && !self.removed.contains(&path));
+        for set in [&mut self.paths, &mut self.removed] {
+            let below = set.range((Bound::Included(&path), Bound::Unbounded));
+            let below = below.take_while(|other| **other == path || other.is_below(Some(&path)));
+            let below: Vec<_> = below.cloned().collect();
+            for path in below {
+                set.remove(&path);
+            }
+        }
+        self.removed.insert(path);
+    }
+
+    fn count(&self) -> usize {
+        self.paths.len() + self.removed.len()
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.everything || self.count() > 0
+    }
+
+    pub(super) fn has(&self, path: &RelPath) -> bool {
+        self.everything || self.paths.contains(path) || self.removed.contains(path)
+    }
+
+    /// When it is time to look. `whole`: what is removed together must be seen together.
+    pub(super) fn due(&self, whole: bool) -> Option<Duration> {
+        if self.everything {
+            return Some(self.last);
+        }
+        let quiet = (QUIET + QUIET_A_PATH.saturating_mul(self.burst)).min(QUIET_AT_MOST);
+        let patience = if self.paths.is_empty() && !whole { PATIENCE_WITH_REMOVALS } else { PATIENCE };
+        self.is_any().then(|| (self.last + quiet).min(self.first + patience))
+    }
+
+    /// What there is to look at, and whether it is everything.
+    pub(super) fn take(&mut self) -> (bool, BTreeSet<RelPath>) {
+        self.burst = 0;
+        let mut paths = std::mem::take(&mut self.paths);
+        paths.append(&mut self.removed);
+        (std::mem::take(&mut self.everything), paths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn paths(names: &[&str]) -> Vec<RelPath> {
+        names.iter().map(|name| RelPath::parse(name.as_bytes()).expect("a path")).collect()
+    }
+
+    fn nothing() -> Dirty {
+        let mut dirty = Dirty::everything(Duration::ZERO);
+        dirty.take();
+        dirty
+    }
+
+    #[test]
+    fn of_a_removed_tree_only_the_top_is_looked_at() {
+        let mut dirty = nothing();
+        dirty.add(SECOND, Noticed::Paths(paths(&["a/changed", "b"])));
+        dirty.add(SECOND, Noticed::Removed(paths(&["a/1", "a/2", "a/deep/3", "a/deep", "a", "a.txt"])));
+        let burst = (QUIET + QUIET_A_PATH * 8).min(QUIET_AT_MOST);
+        assert_eq!(dirty.due(true), Some(SECOND + burst), "the wait is that of all that has come");
+        // It was seen while its directory went.
+        dirty.add(SECOND, Noticed::Paths(paths(&["a/2"])));
+        assert_eq!(dirty.take(), (false, paths(&["a", "a.txt", "b"]).into_iter().collect()));
+    }
+
+    #[test]
+    fn what_is_only_removed_is_soon_looked_at_unless_it_is_judged_as_a_whole() {
+        let mut dirty = nothing();
+        dirty.add(SECOND, Noticed::Removed(paths(&["a"])));
+        dirty.add(SECOND * 2, Noticed::Removed(paths(&["b"])));
+        assert_eq!(dirty.due(false), Some(SECOND + PATIENCE_WITH_REMOVALS));
+        assert!(dirty.due(true) > Some(SECOND * 2));
+        dirty.add(SECOND * 2, Noticed::Paths(paths(&["a"])));
+        assert!(dirty.due(false) > Some(SECOND * 2), "it is there again: there may be more to come");
+    }
+}
