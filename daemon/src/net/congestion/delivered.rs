@@ -34,8 +34,8 @@ const GAIN: f64 = 1.5;
 const MIN_GAIN: f64 = 1.0;
 /// … and at most, while others fill the queue and would push us out of it.
 const MAX_GAIN: f64 = 2.5;
-/// That it is others shows in even the shortest round trip being so much longer than our own share of
-/// the queue explains.
+/// That it is others shows in even the shortest round trip being so much longer than all that we have
+/// under way takes.
 const OTHERS: f64 = 1.1;
 /// More than this share is seldom lost by radios, and is a sign of a queue that overflows.
 const OVERFLOWS: f64 = 0.01;
@@ -179,12 +179,13 @@ impl Delivered {
     }
 
     fn judge_queue(&mut self, round: &Round, lost: f64) {
-        let explained = self.shortest.map_or(Duration::MAX, |(ever, _)| ever.mul_f64(self.gain * OTHERS));
+        let best = self.rates.iter().copied().fold(0.0, f64::max);
+        let ours = self.window as f64 / best;
         self.gain = if lost > OVERFLOWS {
             (self.gain * GAIN_KEPT).max(MIN_GAIN)
         } else if round.is_short_of_data {
             self.gain
-        } else if round.shortest.is_some_and(|now| now > explained) {
+        } else if round.shortest.is_some_and(|now| now.as_secs_f64() > ours * OTHERS) {
             (self.gain + GAIN_STEP).min(MAX_GAIN)
         } else if self.gain > GAIN {
             (self.gain - GAIN_STEP).max(GAIN)

@@ -138,6 +138,17 @@ fn a_path_that_becomes_longer_is_measured_anew() {
 }
 
 #[test]
+fn its_own_queue_is_not_taken_for_that_of_others() {
+    let now = Instant::now();
+    for (rate, round_trip) in [(1.25e6, 12), (12.5e6, 12), (12.5e6, 50)] {
+        let mut control = Delivered::new(now, MTU as u16);
+        let mut path = path(rate, round_trip, 400, now);
+        run(&mut control, &mut path, now, Duration::from_secs(5));
+        assert!(control.gain <= GAIN + 2.0 * GAIN_STEP, "{} at {rate}", control.gain);
+    }
+}
+
+#[test]
 fn single_packets_that_are_acknowledged_late_are_no_queue() {
     let mut now = Instant::now();
     let mut control = Delivered::new(now, MTU as u16);
