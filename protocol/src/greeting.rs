@@ -98,9 +98,9 @@ mod tests {
     fn a_folder_of_one_large_file_is_told_whole() {
         let store = MemoryNodes::new();
         let mut list = ListBuilder::default();
-        (0..200u32).for_each(|n| {
-            list.push(crate::chunk::ChunkId(*blake3::hash(&n.to_be_bytes()).as_bytes()), 65_536)
-        });
+        for n in 0..200u32 {
+            list.push(crate::chunk::ChunkId(*blake3::hash(&n.to_be_bytes()).as_bytes()), 65_536);
+        }
         let (list, nodes) = list.finish().expect("not empty");
         store.save(&nodes).expect("memory");
         let mut film = file("film", 1, 1, 7);
