@@ -250,7 +250,7 @@ mod tests {
 
     /// A peer that is always busy, and delivers so much in each tick.
     fn busy(ticks: u32, bytes: u64) -> (Peer, Duration) {
-        let mut peer = Peer::new(Availability::Everything, Duration::from_millis(50));
+        let mut peer = Peer::new(Availability::Everything, Duration::from_millis(50), false);
         peer.on_asked(Duration::ZERO, RequestId(1), 1 << 40);
         (1..=ticks).for_each(|n| peer.on_arrived(TICK * n, bytes));
         (peer, TICK * ticks)
