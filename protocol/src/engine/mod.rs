@@ -114,6 +114,8 @@ struct Peer {
     told: Option<(NodeId, NodeId)>,
     /// The entries of which we last told it that we have all content.
     told_complete: Option<NodeId>,
+    /// It knows that we have been fetching since we were complete last.
+    told_begun: bool,
     /// It has said to be fetching, and not to be complete since.
     takes_part: bool,
     /// Up to which path it has the contents of a state.

@@ -111,6 +111,7 @@ impl<S: FolderStore> Engine<S> {
         }
         self.complete = Some(entries);
         for (peer, known) in &mut self.peers {
+            known.told_begun = false;
             if known.told_complete != Some(entries) {
                 known.told_complete = Some(entries);
                 self.effects.push_back(Effect::Send(*peer, Message::Complete { entries }));

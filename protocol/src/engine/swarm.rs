@@ -10,7 +10,7 @@ use keystore::DeviceId;
 
 use crate::message::{ContentPrefix, HavePart, Message};
 use crate::path::RelPath;
-use crate::scheduler::{News, Share, neighbours};
+use crate::scheduler::{News, Share, Telling, neighbours};
 use crate::store::NodeId;
 
 use super::{Effect, Engine, FolderStore};
@@ -44,25 +44,27 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// Complete peers are asked first; complete is who has all content of just our state. The others
-    /// that fetch share with us what they are asked for.
+    /// share with us what they are asked for: when all begin at once, nobody has said so yet.
     pub(super) fn judge_peers(&mut self) {
         let entries = self.state.entries;
         if !std::mem::take(&mut self.peers_changed) && self.judged == Some(entries) {
             return;
         }
         self.judged = Some(entries);
-        let (mut index, mut count) = (0, 1);
+        let (mut index, mut active, mut sharers) = (0, 0, Vec::new());
         self.has_audience = false;
         for (peer, known) in &self.peers {
             let is_complete = known.complete == Some(entries);
             self.staging.set_complete(*peer, is_complete);
             self.has_audience |= !is_complete;
-            if known.takes_part && !is_complete {
-                count += 1;
+            if !is_complete {
+                sharers.push(*peer);
                 index += u32::from(*peer < self.identity.device);
+                active += u32::from(known.takes_part);
             }
         }
-        self.staging.set_share(Share { index, count });
+        let count = 1 + u32::try_from(sharers.len()).unwrap_or(u32::MAX - 1);
+        self.staging.set_share(Share { index, count, active }, &sharers);
     }
 
     /// Tells the other downloaders what is new here.
@@ -70,13 +72,19 @@ impl<S: FolderStore> Engine<S> {
         if !self.has_audience {
             self.news.clear();
         }
-        let messages = self.news.poll(now);
+        let Telling { messages, has_begun } = self.news.poll(now);
+        let entries = self.state.entries;
+        let mut others = Vec::new();
+        for (peer, known) in self.peers.iter_mut().filter(|(_, known)| known.complete != Some(entries)) {
+            if has_begun && !std::mem::replace(&mut known.told_begun, true) {
+                self.effects.push_back(Effect::Send(*peer, Telling::begun()));
+            }
+            others.push(*peer);
+        }
         if messages.is_empty() {
             return;
         }
-        let entries = self.state.entries;
-        let others = self.peers.iter().filter(|(_, known)| known.complete != Some(entries));
-        for peer in neighbours(&self.identity.device, others.map(|(peer, _)| *peer)) {
+        for peer in neighbours(&self.identity.device, others.into_iter()) {
             self.effects.extend(messages.iter().map(|message| Effect::Send(peer, message.clone())));
         }
     }
@@ -86,12 +94,15 @@ impl<S: FolderStore> Engine<S> {
         if !self.step.is_running() {
             return;
         }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.told_begun = true;
+        }
         let (whole, parts) = self.staging.have();
         let up_to = self.step.up_to().map(|(entries, path)| Message::HaveUpTo { entries, path });
         let mut messages: Vec<_> = News::messages(whole, parts).into_iter().chain(up_to).collect();
         if messages.is_empty() {
             // That we fetch is news as well.
-            messages.push(Message::Have { whole: Vec::new(), parts: Vec::new() });
+            messages.push(Telling::begun());
         }
         self.effects.extend(messages.into_iter().map(|message| Effect::Send(peer, message)));
     }

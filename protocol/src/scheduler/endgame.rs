@@ -4,6 +4,7 @@
 //! other's request is taken back as soon as nothing else of it is wanted. What is sent twice for it
 //! is at most a fiftieth of all.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Assignment, Availability, PeerKey, Scheduler};
@@ -17,6 +18,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SLOW: u32 = 2;
 /// … and so much more.
 const SLOW_BY: Duration = Duration::from_millis(300);
+/// Of so many contents it is looked who has them …
+const MOST_CONTENTS: usize = 64;
+/// … and at so many of these peers.
+const MOST_HELPERS: usize = 64;
 /// With less than this to fetch it does not matter who sends it, but how soon it is here.
 pub const LARGE_BYTES: u64 = 1 << 20;
 
@@ -58,13 +63,7 @@ impl Scheduler {
         if self.endgame_at().is_none_or(|at| at > now) {
             return None;
         }
-        let able = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.banned && peer.rest_until <= now && peer.budget_bytes() > 0);
-        let mut able: Vec<_> = able.map(|(key, peer)| (peer.backlog(), *key)).collect();
-        able.sort_unstable();
-        for (_, key) in able {
+        for key in self.able_to_help(now) {
             let refs = self.pick_twice(now, key);
             if !refs.is_empty() {
                 self.endgame.twice_bytes += refs.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
@@ -73,6 +72,25 @@ impl Scheduler {
         }
         self.endgame.look_at = now + LOOK_EVERY;
         None
+    }
+
+    /// Who could send at once something of what others are asked for: the quickest first.
+    fn able_to_help(&mut self, now: Duration) -> Vec<PeerKey> {
+        let contents: BTreeSet<_> = self
+            .requests
+            .values()
+            .flat_map(|request| request.refs.iter().map(|chunk| chunk.content))
+            .collect();
+        let wants = contents.iter().take(MOST_CONTENTS).filter_map(|content| self.wants.get(content));
+        let holders: BTreeSet<_> = wants.flat_map(|want| want.holders.keys()).collect();
+        self.work += holders.len() as u64 + self.seeds.len() as u64;
+        let known = self.seeds.iter().chain(holders).filter_map(|key| Some((key, self.peers.get(key)?)));
+        let able =
+            known.filter(|(_, peer)| !peer.banned && peer.rest_until <= now && peer.budget_bytes() > 0);
+        let mut able: Vec<_> = able.map(|(key, peer)| (peer.backlog(), *key)).collect();
+        able.sort_unstable();
+        able.truncate(MOST_HELPERS);
+        able.into_iter().map(|(_, key)| key).collect()
     }
 
     /// What of the slowest request `peer` should be asked for too: its end, which comes last.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::told::WHOLE;
-use super::{Availability, PeerKey, Scheduler};
+use super::{Availability, Peer, PeerKey, Scheduler};
 use crate::entry::ContentId;
 use crate::message::{ContentPrefix, HavePart, Run};
 
@@ -46,9 +46,10 @@ impl Scheduler {
 
     fn hold(&mut self, now: Duration, peer: PeerKey, content: ContentId, runs: &[Run]) {
         let before = self.scarce_bytes;
+        let is_sure = self.peers.get(&peer).is_some_and(Peer::is_sure);
         let held = self.change(content, |want| {
             let is_back = want.gone.remove(&peer);
-            let is_new = want.hold(peer, runs);
+            let is_new = want.hold(peer, runs, is_sure);
             (is_new || is_back, want.place(), want.unservable_since.take())
         });
         let Some((is_new, place, since)) = held else { return };
@@ -60,7 +61,7 @@ impl Scheduler {
         }
         if is_new && let Some(known) = self.peers.get_mut(&peer) {
             known.candidates.insert(place);
-            self.askable.insert(peer);
+            self.askable.others.insert(peer);
             self.ask_held_back();
         }
     }
@@ -69,9 +70,10 @@ impl Scheduler {
     pub fn content_gone(&mut self, peer: PeerKey, content: ContentId) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.told.forget(&content);
+        let was_sure = known.is_sure();
         let changed = self.change(content, |want| {
             want.gone.insert(peer);
-            want.let_go(peer);
+            want.let_go(peer, was_sure);
         });
         if changed.is_some() {
             self.doubted.insert(content);
@@ -81,15 +83,40 @@ impl Scheduler {
 
     /// Nothing that a peer has said to have counts.
     pub(super) fn let_go_of_all(&mut self, peer: PeerKey) {
-        let held: Vec<_> =
-            self.wants.values().filter(|want| want.holders.contains_key(&peer)).map(|w| w.content).collect();
-        for content in held {
-            self.change(content, |want| want.let_go(peer));
+        let was_sure = self.peers.get(&peer).is_some_and(Peer::is_sure);
+        for content in self.held_by(peer) {
+            self.change(content, |want| want.let_go(peer, was_sure));
         }
         if let Some(known) = self.peers.get_mut(&peer) {
             known.candidates.clear();
             known.told = Default::default();
         }
+    }
+
+    /// Changes a peer, and with it what it counts for if it can be counted on from now on, or no more.
+    pub(super) fn judge_trust<T>(&mut self, peer: PeerKey, change: impl FnOnce(&mut Peer) -> T) -> Option<T> {
+        let known = self.peers.get_mut(&peer)?;
+        let before = known.is_sure();
+        let answer = change(known);
+        let is_sure = known.is_sure();
+        if is_sure != before {
+            if is_sure {
+                self.failing.remove(&peer)
+            } else {
+                self.failing.insert(peer)
+            };
+            for content in self.held_by(peer) {
+                self.change(content, |want| want.trust(peer, is_sure));
+            }
+        }
+        Some(answer)
+    }
+
+    /// Contents of which an incomplete peer has said to have something.
+    fn held_by(&mut self, peer: PeerKey) -> Vec<ContentId> {
+        self.work += self.wants.len() as u64;
+        let held = self.wants.values().filter(|want| want.holders.contains_key(&peer));
+        held.map(|want| want.content).collect()
     }
 
     /// A peer does not have a chunk that it was asked for.
@@ -106,6 +133,9 @@ impl Scheduler {
         }
         self.content_gone(peer, content);
         if is_partial && claims == Some(true) {
+            // What else it says to have still counts: to look at all of it for each lie would cost more
+            // than to ask.
+            self.failing.insert(peer);
             let is_believed = self.peers.get_mut(&peer).is_some_and(|known| {
                 known.on_lie();
                 known.is_believed()

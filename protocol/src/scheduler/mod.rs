@@ -8,14 +8,15 @@
 //! nothing is asked for that has arrived.
 //!
 //! With several downloaders it is a swarm: each takes another [part](Share) of what nobody else has
-//! from the seeds, and the rest from the others as soon as they say to have it, the rarest first.
+//! from the seeds, and the rest from the others as soon as they say to have it, the rarest first. What
+//! only those have that fail counts as if nobody had it, and their parts fall to others.
 //!
 //! Pure: time is a [`Duration`] since any fixed start, and no data passes through here. Not here:
 //! when to tell what we have ([`News`] does that), and whom to serve first, which is decided where
 //! chunks are served.
 //!
 //! Reading order: `want` and `peer` are what is known, `pick` chooses, `outcome` hears what became
-//! of it, `holders` who has what, `endgame` the last few chunks.
+//! of it, `holders` who has what, `endgame` the last few chunks, `servable` what nobody has.
 
 mod bits;
 mod endgame;
@@ -26,10 +27,13 @@ mod pace;
 mod peer;
 mod pick;
 mod request;
+mod servable;
 mod share;
 mod told;
 mod want;
 
+#[cfg(test)]
+mod swarm_tests;
 #[cfg(test)]
 mod tests;
 
@@ -39,30 +43,29 @@ use std::time::Duration;
 use crate::entry::ContentId;
 use crate::message::ChunkWanted;
 pub use endgame::LARGE_BYTES;
-pub use news::{News, neighbours};
+pub use news::{News, Telling, neighbours};
 use peer::Peer;
 pub use request::{Assignment, Availability, Limits, PeerKey, Priority, RequestId};
 pub use share::Share;
 use want::{Place, Rank, Want};
 
-/// A content that no connected peer could serve for this long is a problem of its paths.
-const UNSERVABLE_AFTER: Duration = Duration::from_secs(10);
-/// Without a seed, whether contents can be served is looked at this often, if nothing changes.
-const JUDGE_EVERY: Duration = Duration::from_secs(1);
-
 /// Decides who is asked for which chunk; see the [module](self).
 pub struct Scheduler {
     limits: Limits,
     share: Share,
+    /// The others among whom is shared, in the order of their parts.
+    sharers: Vec<PeerKey>,
     peers: BTreeMap<PeerKey, Peer>,
     /// The complete ones that are not banned.
     seeds: BTreeSet<PeerKey>,
+    /// Those that cannot be counted on now: they have failed, and not delivered since.
+    failing: BTreeSet<PeerKey>,
     wants: BTreeMap<ContentId, Want>,
     /// The wants that have waiting chunks, in their order.
     ready: BTreeSet<Rank>,
-    /// Those of one chunk that no incomplete peer has.
+    /// Those of one chunk that no incomplete peer surely has.
     scarce_small: BTreeSet<ContentId>,
-    /// Those of several chunks, some of which no incomplete peer has.
+    /// Those of several chunks, some of which no incomplete peer surely has.
     scarce_large: BTreeSet<Place>,
     /// Of `scarce_large`, those of which our share may not be exhausted.
     own: BTreeSet<Place>,
@@ -71,8 +74,9 @@ pub struct Scheduler {
     /// Contents that nobody can serve, and since when.
     suspects: BTreeSet<(Duration, ContentId)>,
     judge_at: Duration,
-    /// Peers for which there may be something to ask for.
-    askable: BTreeSet<PeerKey>,
+    askable: Askable,
+    /// Somebody incomplete is connected, who may want the same.
+    is_shared: bool,
     requests: BTreeMap<RequestId, Request>,
     deadlines: BTreeSet<(Duration, RequestId)>,
     /// Who is left alone, and until when.
@@ -82,11 +86,27 @@ pub struct Scheduler {
     endgame: endgame::Endgame,
     /// Chunks that are wanted and have not arrived.
     chunks: usize,
-    /// Of these, those that nobody is asked for, and their bytes that no incomplete peer has.
+    /// Of these, those that nobody is asked for, their bytes, and those that no incomplete peer surely
+    /// has.
     waiting: usize,
+    waiting_bytes: u64,
     scarce_bytes: u64,
     last_request: u64,
     work: u64,
+}
+
+/// Peers for which there may be something to ask for.
+#[derive(Default)]
+struct Askable {
+    seeds: BTreeSet<PeerKey>,
+    others: BTreeSet<PeerKey>,
+}
+
+impl Askable {
+    fn remove(&mut self, peer: PeerKey) {
+        self.seeds.remove(&peer);
+        self.others.remove(&peer);
+    }
 }
 
 /// What is still to come of a request.
@@ -102,8 +122,10 @@ impl Scheduler {
         Self {
             limits,
             share: Share::ALONE,
+            sharers: Vec::new(),
             peers: BTreeMap::new(),
             seeds: BTreeSet::new(),
+            failing: BTreeSet::new(),
             wants: BTreeMap::new(),
             ready: BTreeSet::new(),
             scarce_small: BTreeSet::new(),
@@ -112,7 +134,8 @@ impl Scheduler {
             doubted: BTreeSet::new(),
             suspects: BTreeSet::new(),
             judge_at: Duration::ZERO,
-            askable: BTreeSet::new(),
+            askable: Askable::default(),
+            is_shared: false,
             requests: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             rests: BTreeSet::new(),
@@ -121,6 +144,7 @@ impl Scheduler {
             endgame: endgame::Endgame::default(),
             chunks: 0,
             waiting: 0,
+            waiting_bytes: 0,
             scarce_bytes: 0,
             last_request: 0,
             work: 0,
@@ -130,24 +154,23 @@ impl Scheduler {
     /// A peer is connected.
     pub fn add_peer(&mut self, peer: PeerKey, availability: Availability, rtt: Duration) {
         self.remove_peer(peer);
-        self.peers.insert(peer, Peer::new(availability, rtt));
+        self.peers.insert(peer, Peer::new(availability, rtt, self.is_shared));
         self.judge_seed(peer);
     }
 
     /// A peer is gone; what it was asked for is asked for elsewhere.
     pub fn remove_peer(&mut self, peer: PeerKey) {
         self.drop_requests(peer);
-        if let Some(known) = self.peers.remove(&peer) {
-            self.rests.remove(&(known.rest_until, peer));
-            self.let_go_of_all(peer);
-            for want in self.wants.values_mut() {
-                want.gone.remove(&peer);
-                for failed in want.failed.values_mut() {
-                    failed.remove(&peer);
-                }
+        self.let_go_of_all(peer);
+        let Some(known) = self.peers.remove(&peer) else { return };
+        self.rests.remove(&(known.rest_until, peer));
+        self.failing.remove(&peer);
+        for want in self.wants.values_mut() {
+            want.gone.remove(&peer);
+            for failed in want.failed.values_mut() {
+                failed.remove(&peer);
             }
         }
-        self.askable.remove(&peer);
         self.judge_seed(peer);
         self.ask_anybody();
     }
@@ -166,12 +189,14 @@ impl Scheduler {
         self.judge_seed(peer);
     }
 
-    /// Which part of what is wanted is to be had from the seeds first.
-    pub fn set_share(&mut self, share: Share) {
+    /// Which part of what is wanted is to be had from the seeds first; the other parts are those of
+    /// `sharers`, in this order.
+    pub fn set_share(&mut self, share: Share, sharers: Vec<PeerKey>) {
+        self.sharers = sharers;
         if share != self.share {
             self.share = share;
             self.own = self.scarce_large.clone();
-            self.ask_anybody();
+            self.askable.seeds.extend(&self.seeds);
         }
     }
 
@@ -209,13 +234,14 @@ impl Scheduler {
             let held = before.as_ref().map(|before| before.held(*key)).unwrap_or_default();
             let told = peer.told.of(&content);
             if !told.is_empty() || !held.is_empty() {
-                want.hold(*key, told);
-                want.hold(*key, &held);
+                want.hold(*key, told, peer.is_sure());
+                want.hold(*key, &held, peer.is_sure());
                 peer.candidates.insert(want.place());
             }
         }
         self.chunks += want.open;
         self.waiting += want.standing.waiting;
+        self.waiting_bytes += want.standing.waiting_bytes;
         self.scarce_bytes += want.standing.scarce_bytes;
         self.enlist(&want);
         self.wants.insert(content, want);
@@ -254,55 +280,6 @@ impl Scheduler {
         soonest.into_iter().flatten().min()
     }
 
-    /// Contents that no connected peer could serve for 10 s of calls to this: call it about once
-    /// a second. Without any peer that is all of them.
-    pub fn unservable(&mut self, now: Duration) -> Vec<ContentId> {
-        let is_due = self.unservable_at().is_some_and(|at| at <= now);
-        if self.seeds.is_empty() && now < self.judge_at && !is_due {
-            return Vec::new();
-        }
-        self.judge_at = now + JUDGE_EVERY;
-        let judged: Vec<ContentId> = if self.seeds.is_empty() {
-            self.wants.keys().copied().collect()
-        } else {
-            self.doubted.iter().copied().chain(self.suspects.iter().map(|(_, content)| *content)).collect()
-        };
-        let mut found = BTreeSet::new();
-        for content in judged {
-            let Some(can_be_served) = self.wants.get(&content).map(|want| self.can_be_served(want)) else {
-                continue;
-            };
-            let Some(want) = self.wants.get_mut(&content) else { continue };
-            if can_be_served {
-                if let Some(since) = want.unservable_since.take() {
-                    self.suspects.remove(&(since, content));
-                }
-                continue;
-            }
-            let since = *want.unservable_since.get_or_insert(now);
-            self.suspects.insert((since, content));
-            if now.saturating_sub(since) >= UNSERVABLE_AFTER {
-                found.insert(content);
-            }
-        }
-        found.into_iter().collect()
-    }
-
-    /// When [`unservable`](Self::unservable) will answer something, if nothing else happens.
-    pub fn unservable_at(&self) -> Option<Duration> {
-        self.suspects.first().map(|(since, _)| *since + UNSERVABLE_AFTER)
-    }
-
-    fn can_be_served(&self, want: &Want) -> bool {
-        let may_have = |(key, peer): (&PeerKey, &Peer)| match peer.availability {
-            _ if peer.banned || want.gone.contains(key) => false,
-            Availability::Everything => true,
-            Availability::Perhaps => !want.holders.contains_key(key),
-            Availability::Nothing => false,
-        };
-        want.standing.scarce == 0 || self.peers.iter().any(may_have)
-    }
-
     /// Changes a want, and with it whatever depends on how much of it waits.
     fn change<T>(&mut self, content: ContentId, change: impl FnOnce(&mut Want) -> T) -> Option<T> {
         let want = self.wants.get_mut(&content)?;
@@ -310,6 +287,7 @@ impl Scheduler {
         let answer = change(want);
         let (after, new_rank) = (want.standing, want.rank());
         self.waiting = self.waiting - before.waiting + after.waiting;
+        self.waiting_bytes = self.waiting_bytes - before.waiting_bytes + after.waiting_bytes;
         self.scarce_bytes = self.scarce_bytes - before.scarce_bytes + after.scarce_bytes;
         if (before.waiting > 0, rank) != (after.waiting > 0, new_rank) {
             self.ready.remove(&rank);
@@ -359,6 +337,7 @@ impl Scheduler {
         }
         self.chunks -= want.open;
         self.waiting -= want.standing.waiting;
+        self.waiting_bytes -= want.standing.waiting_bytes;
         self.scarce_bytes -= want.standing.scarce_bytes;
         Some(want)
     }
@@ -375,15 +354,33 @@ impl Scheduler {
             self.seeds.remove(&peer)
         };
         let is_shared = self.seeds.len() < self.peers.len();
-        self.peers.values_mut().for_each(|peer| peer.is_shared = is_shared);
-        self.ask_anybody();
+        if is_shared != self.is_shared {
+            self.is_shared = is_shared;
+            self.peers.values_mut().for_each(|peer| peer.is_shared = is_shared);
+        }
+        self.askable.remove(peer);
+        self.ask(peer);
+        self.judge_at = Duration::ZERO;
+        if self.seeds.is_empty() {
+            self.ask_anybody();
+        }
+    }
+
+    /// There may be something to ask a peer for.
+    fn ask(&mut self, peer: PeerKey) {
+        if self.seeds.contains(&peer) {
+            self.askable.seeds.insert(peer);
+        } else if self.peers.contains_key(&peer) {
+            self.askable.others.insert(peer);
+        }
     }
 
     /// Something has changed that may give anybody something to do.
     fn ask_anybody(&mut self) {
         self.judge_at = Duration::ZERO;
-        if self.askable.len() < self.peers.len() {
-            self.askable.extend(self.peers.keys());
+        if self.askable.seeds.len() + self.askable.others.len() < self.peers.len() {
+            self.askable.seeds.extend(&self.seeds);
+            self.askable.others.extend(self.peers.keys().filter(|key| !self.seeds.contains(key)));
         }
     }
 }

@@ -19,6 +19,23 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// and what is told and heard stays the same in the largest swarm.
 const NEIGHBOURS: usize = 40;
 
+/// What is to be told, and to whom.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// To [some](neighbours) of the other downloaders.
+    pub messages: Vec<Message>,
+    /// A fetch begins or goes on: all others that are not complete either are to know that, so that
+    /// everybody leaves each other the same [parts](super::Share).
+    pub has_begun: bool,
+}
+
+impl Telling {
+    /// That we fetch.
+    pub fn begun() -> Message {
+        Message::Have { whole: Vec::new(), parts: Vec::new() }
+    }
+}
+
 /// What has arrived and has not been told yet.
 #[derive(Default)]
 pub struct News {
@@ -80,9 +97,9 @@ impl News {
     }
 
     /// What is to be told now.
-    pub fn poll(&mut self, now: Duration) -> Vec<Message> {
+    pub fn poll(&mut self, now: Duration) -> Telling {
         if self.poll_timeout().is_none_or(|at| at > now) {
-            return Vec::new();
+            return Telling::default();
         }
         self.told_at = Some(now);
         let news = std::mem::replace(self, Self { told_at: Some(now), ..Self::default() });
@@ -92,10 +109,7 @@ impl News {
         });
         let mut messages = Self::messages(news.whole, parts);
         messages.extend(news.up_to.map(|(entries, path)| Message::HaveUpTo { entries, path }));
-        if messages.is_empty() {
-            messages.push(Message::Have { whole: Vec::new(), parts: Vec::new() });
-        }
-        messages
+        Telling { messages, has_begun: news.has_begun }
     }
 
     /// Messages that say all this, each within its limits.
@@ -164,18 +178,18 @@ mod tests {
         let mut news = News::default();
         assert_eq!(news.poll_timeout(), None);
         news.add_run(&ContentId([1; 32]), Run { first: 3, count: 1 });
-        assert_eq!(news.poll(ms(1000)).len(), 1);
+        assert_eq!(news.poll(ms(1000)).messages.len(), 1);
         for first in [9, 4, 5, 11, 10] {
             news.add_run(&ContentId([1; 32]), Run { first, count: 1 });
         }
         news.add_whole(&ContentId([2; 32]));
-        assert!(news.poll(ms(1050)).is_empty());
+        assert_eq!(news.poll(ms(1050)), Telling::default());
         assert_eq!(news.poll_timeout(), Some(ms(1100)));
         let whole = Message::Have { whole: vec![ContentPrefix([2; 8])], parts: vec![] };
         let runs = vec![Run { first: 4, count: 2 }, Run { first: 9, count: 3 }];
         let part = HavePart { content: ContentPrefix([1; 8]), runs };
         let part = Message::Have { whole: vec![], parts: vec![part] };
-        assert_eq!(news.poll(ms(1100)), [whole, part]);
+        assert_eq!(news.poll(ms(1100)).messages, [whole, part]);
         assert!(news.is_empty());
     }
 

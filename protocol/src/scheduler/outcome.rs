@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{PeerKey, Request, RequestId, Scheduler};
+use super::bits::Bits;
+use super::{Peer, PeerKey, Request, RequestId, Scheduler};
 use crate::message::ChunkWanted;
 
 impl Scheduler {
@@ -12,9 +13,8 @@ impl Scheduler {
         self.pace.on_arrived(now, bytes);
         let settled = self.settle(request, chunk);
         if let Some(key) = settled {
-            if let Some(peer) = self.peers.get_mut(&key) {
-                peer.on_arrived(now, bytes);
-            }
+            self.judge_trust(key, |peer| peer.on_arrived(now, bytes));
+            self.failing.remove(&key);
             self.extend(now, request);
         }
         // Also what comes too late, after it was asked for elsewhere, is there now.
@@ -46,7 +46,7 @@ impl Scheduler {
     /// A chunk was not what it should be. Whether the peer is banned for it: then disconnect.
     pub fn handle_bad(&mut self, now: Duration, request: RequestId, chunk: ChunkWanted) -> bool {
         let Some(key) = self.settle(request, chunk) else { return false };
-        let banned = self.peers.get_mut(&key).is_some_and(|peer| peer.on_bad());
+        let banned = self.judge_trust(key, |peer| peer.on_bad()).unwrap_or_default();
         self.extend(now, request);
         self.put_back(chunk, Some(key));
         if banned {
@@ -86,11 +86,15 @@ impl Scheduler {
         late
     }
 
-    fn rest(&mut self, key: PeerKey, rest: impl FnOnce(&mut super::Peer)) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        self.rests.remove(&(peer.rest_until, key));
-        rest(peer);
-        self.rests.insert((peer.rest_until, key));
+    fn rest(&mut self, key: PeerKey, rest: impl FnOnce(&mut Peer)) {
+        let change = |peer: &mut Peer| {
+            let before = peer.rest_until;
+            rest(peer);
+            (before, peer.rest_until)
+        };
+        let Some((before, until)) = self.judge_trust(key, change) else { return };
+        self.rests.remove(&(before, key));
+        self.rests.insert((until, key));
     }
 
     /// A chunk of a request has been answered. Whose request it was; `None` if it was not asked
@@ -110,7 +114,7 @@ impl Scheduler {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.on_settled(bytes);
             if peer.budget_bytes() > 0 {
-                self.askable.insert(key);
+                self.ask(key);
             }
         }
     }
@@ -139,22 +143,29 @@ impl Scheduler {
 
     /// A chunk that nobody delivers: it waits again, unless somebody else is asked for it.
     fn put_back(&mut self, chunk: ChunkWanted, failed: Option<PeerKey>) {
+        let was_sure = failed.and_then(|peer| self.peers.get(&peer)).is_some_and(Peer::is_sure);
         let waits = self.change(chunk.content, |want| {
             let at = want.find(chunk.number)?;
             if let Some(peer) = failed {
-                want.let_go_of(peer, at);
+                want.let_go_of(peer, at, was_sure);
                 want.failed.entry(at).or_default().insert(peer);
             }
-            let waits = want.unask(at);
-            Some((waits, want.place(), want.holders.keys().copied().collect::<Vec<_>>()))
+            let have_it = |(key, bits): (&PeerKey, &Bits)| bits.has(at).then_some(*key);
+            let holders: Vec<_> = want.holders.iter().filter_map(have_it).collect();
+            want.unask(at).then(|| (want.place(), holders))
         });
-        if let Some(Some((true, place, holders))) = waits {
-            for holder in holders {
-                if let Some(peer) = self.peers.get_mut(&holder) {
-                    peer.candidates.insert(place);
-                }
+        let Some(Some((place, holders))) = waits else { return };
+        self.work += holders.len() as u64;
+        for holder in holders {
+            if let Some(peer) = self.peers.get_mut(&holder) {
+                peer.candidates.insert(place);
+                self.askable.others.insert(holder);
             }
+        }
+        if self.seeds.is_empty() || self.doubted.contains(&chunk.content) {
             self.ask_anybody();
+        } else if self.askable.seeds.len() < self.seeds.len() {
+            self.askable.seeds.extend(&self.seeds);
         }
     }
 

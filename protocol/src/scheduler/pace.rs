@@ -5,6 +5,9 @@ use std::time::Duration;
 /// In a swarm no more is asked for ahead than arrives in this time, so that what is chosen is still
 /// the best choice when its turn comes …
 const AHEAD: Duration = Duration::from_secs(2);
+/// … or than this part of what others have: who has much to choose from, since it is late or unlucky,
+/// gets more and catches up …
+const AHEAD_PART: u64 = 4;
 /// … but so much in any case.
 const MIN_AHEAD_BYTES: u64 = 2 << 20;
 /// The total rate is taken over this long.
@@ -47,7 +50,9 @@ impl Pace {
         self.progress_at = now;
     }
 
-    pub(super) fn is_far_ahead(&self) -> bool {
-        self.outstanding_bytes >= MIN_AHEAD_BYTES.max(self.rate * AHEAD.as_secs())
+    /// Whether enough is under way, when others have `common_bytes` of what is still to be asked for.
+    pub(super) fn is_far_ahead(&self, common_bytes: u64) -> bool {
+        let enough = MIN_AHEAD_BYTES.max(self.rate * AHEAD.as_secs()).max(common_bytes / AHEAD_PART);
+        self.outstanding_bytes >= enough
     }
 }

@@ -21,6 +21,8 @@ const SHARED_FIRST_WINDOW_BYTES: u64 = 512 << 10;
 const SHARED_WINDOW_SLACK: Duration = Duration::from_millis(100);
 /// Bytes per second of a peer whose rate is not known.
 const FIRST_RATE: f64 = 524_288.0;
+/// Nobody is thought slower than this for failing.
+const MIN_RATE: f64 = 4_096.0;
 /// A rate is taken over at least this time of being busy.
 const RATE_SAMPLE: Duration = Duration::from_millis(50);
 /// Share of a new sample in the rate.
@@ -33,8 +35,9 @@ const BEST_KEPT: f64 = 0.95;
 const FINDING_OUT: Duration = Duration::from_secs(1);
 /// An answer may take so many times as long as expected …
 const PATIENCE: u32 = 4;
-/// … and this long in any case.
-const MIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// … and this long in any case: it may have waited for a place, and share the line with others who
+/// have one.
+const MIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// However slow a peer is, it is not waited for longer.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a peer that failed is left alone; doubled with each failure in a row.
@@ -63,6 +66,8 @@ pub(super) struct Peer {
     pub(super) told: Told,
     /// Somebody incomplete is connected.
     pub(super) is_shared: bool,
+    /// It has not failed since it last delivered something.
+    is_sure: bool,
     lies: u32,
     /// When it last had nothing to do, or delivered something.
     moved_at: Duration,
@@ -83,7 +88,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(availability: Availability, rtt: Duration) -> Self {
+    pub(super) fn new(availability: Availability, rtt: Duration, is_shared: bool) -> Self {
         Self {
             availability,
             requests: BTreeSet::new(),
@@ -92,7 +97,8 @@ impl Peer {
             rest_until: Duration::ZERO,
             candidates: BTreeSet::new(),
             told: Told::default(),
-            is_shared: false,
+            is_shared,
+            is_sure: true,
             lies: 0,
             moved_at: Duration::ZERO,
             rtt,
@@ -155,6 +161,12 @@ impl Peer {
         self.backlog() + Duration::from_secs_f64((bytes as f64 / rate).min(MAX_TIMEOUT.as_secs_f64()))
     }
 
+    /// Whether what it says to have can be counted on: it has not failed since it last delivered
+    /// something.
+    pub(super) fn is_sure(&self) -> bool {
+        self.is_sure
+    }
+
     /// Whether what it says to have is believed.
     pub(super) fn is_believed(&self) -> bool {
         self.lies < LIES
@@ -180,6 +192,7 @@ impl Peer {
     }
 
     pub(super) fn on_arrived(&mut self, now: Duration, bytes: u64) {
+        self.is_sure = true;
         self.failures = 0;
         self.lies = self.lies.saturating_sub(1);
         self.moved_at = now;
@@ -206,8 +219,10 @@ impl Peer {
         }
     }
 
-    /// A request failed or took too long: it gets less, and later.
+    /// A request failed or took too long: it gets less, later, and more time for it.
     pub(super) fn on_failed(&mut self, now: Duration) {
+        self.is_sure = false;
+        self.rate = Some((self.rate.unwrap_or(FIRST_RATE) / 2.0).max(MIN_RATE));
         self.ceiling_bytes = (self.window_bytes() / 2).max(MIN_WINDOW_BYTES);
         self.rest_until = now + FIRST_REST * 2u32.pow(self.failures.min(MAX_REST_DOUBLINGS));
         self.failures += 1;
@@ -220,6 +235,7 @@ impl Peer {
 
     /// Whether that was one too many.
     pub(super) fn on_bad(&mut self) -> bool {
+        self.is_sure = false;
         self.bad += 1;
         self.banned |= self.bad >= BAD_CHUNKS_TO_BAN;
         self.banned
@@ -234,7 +250,7 @@ mod tests {
 
     /// A peer that is always busy, and delivers so much in each tick.
     fn busy(ticks: u32, bytes: u64) -> (Peer, Duration) {
-        let mut peer = Peer::new(Availability::Everything, Duration::from_millis(50));
+        let mut peer = Peer::new(Availability::Everything, Duration::from_millis(50), false);
         peer.on_asked(Duration::ZERO, RequestId(1), 1 << 40);
         (1..=ticks).for_each(|n| peer.on_arrived(TICK * n, bytes));
         (peer, TICK * ticks)

@@ -2,8 +2,10 @@
 //!
 //! Those who fetch the same contents at the same time each take another part from the seeds and the
 //! rest from each other, so that a seed sends each chunk once before twice. Nobody is asked for
-//! leave: everybody sorts the downloaders that it knows by device id and computes the parts. Who
-//! knows fewer of them takes a larger part, and some of it twice over; nothing else depends on it.
+//! leave: everybody sorts the incomplete peers that it knows by device id and computes the parts. Who
+//! knows fewer of them takes a larger part, and some of it twice over. Whether they download at all
+//! is not known when all begin at once; the parts are only where each begins. What is left to others
+//! in the end is left to those who have said that they download.
 
 use std::ops::Range;
 
@@ -14,15 +16,17 @@ use crate::entry::ContentId;
 pub struct Share {
     /// Our place among them, from 0.
     pub index: u32,
-    /// How many there are, with us: at least one.
+    /// How many there may be, with us: at least one.
     pub count: u32,
+    /// How many of the others are known to download.
+    pub active: u32,
 }
 
 impl Share {
     /// Nobody else downloads.
-    pub const ALONE: Self = Self { index: 0, count: 1 };
+    pub const ALONE: Self = Self { index: 0, count: 1, active: 0 };
 
-    /// Whether others download too.
+    /// Whether others may download too.
     pub(super) fn is_shared(&self) -> bool {
         self.count > 1
     }
@@ -40,6 +44,22 @@ impl Share {
         (at(self.index).unwrap_or(ContentId([0xff; 32])), at(self.index + 1))
     }
 
+    /// Whose part a content of one chunk is: the inverse of [`Self::ids`].
+    pub(super) fn owner_of(&self, content: &ContentId) -> u32 {
+        let [a, b, c, d, e, f, g, h, ..] = content.0;
+        let begin = u128::from(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        let owner = ((begin + 1) * u128::from(self.count.max(1)) - 1) >> 64;
+        u32::try_from(owner).unwrap_or_default()
+    }
+
+    /// Whose part a chunk is: the inverse of [`Self::chunks`].
+    pub(super) fn owner_of_chunk(&self, content: &ContentId, chunks: u64, number: u64) -> u32 {
+        let chunks = chunks.max(1);
+        let place = u128::from((number + chunks - turn(content, chunks)) % chunks);
+        let owner = place * u128::from(self.count.max(1)) / u128::from(chunks);
+        u32::try_from(owner).unwrap_or_default()
+    }
+
     /// The numbers of a content's chunks, of which there are `chunks`, that are our part: two ranges,
     /// the second may be empty. Where the first part begins depends on the content, so that with few
     /// chunks each it is not always the same device that has some.
@@ -47,8 +67,7 @@ impl Share {
         let count = u64::from(self.count.max(1));
         let edge = |index: u32| (u64::from(index) * chunks).div_ceil(count);
         let (begin, end) = (edge(self.index), edge(self.index + 1));
-        let [a, b, c, d] = [content.0[8], content.0[9], content.0[10], content.0[11]];
-        let turn = u64::from(u32::from_be_bytes([a, b, c, d])) % chunks.max(1);
+        let turn = turn(content, chunks);
         let (begin, end) = (begin + turn, end + turn);
         match (begin < chunks, end <= chunks) {
             (_, true) => [begin..end, 0..0],
@@ -56,6 +75,12 @@ impl Share {
             (false, false) => [begin - chunks..end - chunks, 0..0],
         }
     }
+}
+
+/// At which chunk of a content the first part begins.
+fn turn(content: &ContentId, chunks: u64) -> u64 {
+    let [a, b, c, d] = [content.0[8], content.0[9], content.0[10], content.0[11]];
+    u64::from(u32::from_be_bytes([a, b, c, d])) % chunks.max(1)
 }
 
 #[cfg(test)]
@@ -66,11 +91,17 @@ mod tests {
     fn the_parts_of_all_are_everything_and_no_two_have_a_chunk_in_common() {
         for (count, chunks) in [(1, 10), (3, 10), (7, 100), (50, 7), (4, 1)] {
             for byte in [0, 3, 77, 255] {
-                let shares = (0..count).map(|index| Share { index, count });
-                let mut all: Vec<u64> =
-                    shares.flat_map(|share| share.chunks(&ContentId([byte; 32]), chunks)).flatten().collect();
+                let content = ContentId([byte; 32]);
+                let share = |index| Share { index, count, active: 0 };
+                let parts = (0..count).flat_map(|index| share(index).chunks(&content, chunks));
+                let mut all: Vec<u64> = parts.flatten().collect();
                 all.sort_unstable();
                 assert_eq!(all, (0..chunks).collect::<Vec<_>>(), "{count} of {chunks}");
+                for number in all {
+                    let index = share(0).owner_of_chunk(&content, chunks, number);
+                    let parts = share(index).chunks(&content, chunks);
+                    assert!(parts.iter().any(|part| part.contains(&number)), "{number} is of {index}");
+                }
             }
         }
     }
@@ -83,7 +114,9 @@ mod tests {
         };
         for byte in 0..=255 {
             let id = ContentId([byte; 32]);
-            assert_eq!((0..7).filter(|index| holds(Share { index: *index, count: 7 }, id)).count(), 1);
+            let share = |index| Share { index, count: 7, active: 0 };
+            let holders: Vec<u32> = (0..7).filter(|index| holds(share(*index), id)).collect();
+            assert_eq!(holders, [share(0).owner_of(&id)]);
             assert!(holds(Share::ALONE, id));
         }
     }

@@ -17,8 +17,10 @@ pub(super) type Place = (Priority, u64, ContentId);
 pub(super) struct Chunk {
     pub(super) number: u64,
     pub(super) len: u32,
-    /// How many incomplete peers have it.
+    /// How many incomplete peers say to have it.
     pub(super) holders: u16,
+    /// Of these, those that can be counted on.
+    sure: u16,
     /// How many peers are asked for it.
     pub(super) asks: u8,
     has_arrived: bool,
@@ -28,8 +30,11 @@ pub(super) struct Chunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) waiting: usize,
+    pub(super) waiting_bytes: u64,
     pub(super) scarce: usize,
     pub(super) scarce_bytes: u64,
+    /// Those that wait and no incomplete peer says to have.
+    pub(super) unheld: usize,
 }
 
 /// Chunks are named by their place among those that were missing.
@@ -43,7 +48,7 @@ pub(super) struct Want {
     pub(super) open: usize,
     /// Those that nobody is asked for.
     pub(super) waiting: Bits,
-    /// Those of them that no incomplete peer has.
+    /// Those of them that no incomplete peer surely has.
     pub(super) scarce: Bits,
     pub(super) standing: Standing,
     /// Something was asked for before.
@@ -65,8 +70,8 @@ impl Want {
         size: u64,
         missing: BTreeMap<u64, u32>,
     ) -> Self {
-        let scarce_bytes = missing.values().map(|len| u64::from(*len)).sum();
-        let chunk = |(number, len)| Chunk { number, len, holders: 0, asks: 0, has_arrived: false };
+        let bytes = missing.values().map(|len| u64::from(*len)).sum();
+        let chunk = |(number, len)| Chunk { number, len, holders: 0, sure: 0, asks: 0, has_arrived: false };
         let chunks: Vec<_> = missing.into_iter().map(chunk).collect();
         let len = chunks.len();
         Self {
@@ -77,7 +82,13 @@ impl Want {
             open: len,
             waiting: Bits::full(len),
             scarce: Bits::full(len),
-            standing: Standing { waiting: len, scarce: len, scarce_bytes },
+            standing: Standing {
+                waiting: len,
+                waiting_bytes: bytes,
+                scarce: len,
+                scarce_bytes: bytes,
+                unheld: len,
+            },
             started: false,
             holders: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -152,8 +163,9 @@ impl Want {
         is_new
     }
 
-    /// An incomplete peer has these chunks; `Bits` counts them once. Whether any is new and wanted.
-    pub(super) fn hold(&mut self, peer: PeerKey, runs: &[Run]) -> bool {
+    /// An incomplete peer, which can be counted on if `is_sure`, has these chunks; `Bits` counts them
+    /// once. Whether any is new and wanted.
+    pub(super) fn hold(&mut self, peer: PeerKey, runs: &[Run], is_sure: bool) -> bool {
         let len = self.chunks.len();
         let mut bits = self.holders.remove(&peer).unwrap_or_else(|| Bits::empty(len));
         let mut any = false;
@@ -164,8 +176,7 @@ impl Want {
             for at in from..to {
                 if bits.add(at) {
                     any |= !self.chunks[at].has_arrived;
-                    self.chunks[at].holders += 1;
-                    self.judge(at);
+                    self.count_holder(at, true, is_sure);
                 }
             }
         }
@@ -174,22 +185,31 @@ impl Want {
     }
 
     /// An incomplete peer has nothing of this after all.
-    pub(super) fn let_go(&mut self, peer: PeerKey) {
+    pub(super) fn let_go(&mut self, peer: PeerKey, was_sure: bool) {
         let Some(bits) = self.holders.remove(&peer) else { return };
         for at in bits.iter() {
-            self.chunks[at].holders = self.chunks[at].holders.saturating_sub(1);
-            self.judge(at);
+            self.count_holder(at, false, was_sure);
         }
     }
 
     /// An incomplete peer does not have this chunk after all. Whether it had said so.
-    pub(super) fn let_go_of(&mut self, peer: PeerKey, at: usize) -> bool {
+    pub(super) fn let_go_of(&mut self, peer: PeerKey, at: usize, was_sure: bool) -> bool {
         let had = self.holders.get_mut(&peer).is_some_and(|bits| bits.remove(at));
         if had {
-            self.chunks[at].holders = self.chunks[at].holders.saturating_sub(1);
-            self.judge(at);
+            self.count_holder(at, false, was_sure);
         }
         had
+    }
+
+    /// An incomplete peer can be counted on from now on, or no more.
+    pub(super) fn trust(&mut self, peer: PeerKey, is_sure: bool) {
+        let Some(bits) = self.holders.remove(&peer) else { return };
+        for at in bits.iter() {
+            let sure = &mut self.chunks[at].sure;
+            *sure = if is_sure { *sure + 1 } else { sure.saturating_sub(1) };
+            self.judge(at);
+        }
+        self.holders.insert(peer, bits);
     }
 
     /// What a peer holds, as runs of numbers: to be carried over when the content is wanted anew.
@@ -199,17 +219,49 @@ impl Want {
         numbers.map(|first| Run { first, count: 1 }).collect()
     }
 
+    /// One more, or one less, has a chunk.
+    fn count_holder(&mut self, at: usize, has: bool, is_sure: bool) {
+        let is_unheld = self.is_unheld(at);
+        let chunk = &mut self.chunks[at];
+        if has {
+            chunk.holders += 1;
+            chunk.sure += u16::from(is_sure);
+        } else {
+            chunk.holders = chunk.holders.saturating_sub(1);
+            chunk.sure = chunk.sure.saturating_sub(u16::from(is_sure));
+        }
+        self.count_unheld(at, is_unheld);
+        self.judge(at);
+    }
+
     fn set_waiting(&mut self, at: usize, waits: bool) {
+        let is_unheld = self.is_unheld(at);
         let changed = if waits { self.waiting.add(at) } else { self.waiting.remove(at) };
         if changed {
-            self.standing.waiting = if waits { self.standing.waiting + 1 } else { self.standing.waiting - 1 };
+            let (standing, len) = (&mut self.standing, u64::from(self.chunks[at].len));
+            if waits {
+                standing.waiting += 1;
+                standing.waiting_bytes += len;
+            } else {
+                standing.waiting -= 1;
+                standing.waiting_bytes -= len;
+            }
+            self.count_unheld(at, is_unheld);
             self.judge(at);
         }
     }
 
+    fn is_unheld(&self, at: usize) -> bool {
+        self.chunks[at].holders == 0 && self.waiting.has(at)
+    }
+
+    fn count_unheld(&mut self, at: usize, before: bool) {
+        self.standing.unheld = self.standing.unheld - usize::from(before) + usize::from(self.is_unheld(at));
+    }
+
     /// Keeps `scarce` what it is.
     fn judge(&mut self, at: usize) {
-        let is_scarce = self.waiting.has(at) && self.chunks[at].holders == 0;
+        let is_scarce = self.waiting.has(at) && self.chunks[at].sure == 0;
         let len = u64::from(self.chunks[at].len);
         if is_scarce && self.scarce.add(at) {
             self.standing.scarce += 1;

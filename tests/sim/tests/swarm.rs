@@ -46,16 +46,22 @@ fn assert_near_bound(mut swarm: Swarm, leeches: u64, factor: f64) {
     assert!(took <= factor * bound, "{took:.1} s, the bound is {bound:.1} s");
 }
 
+/// How long a chunk is on its way to everybody counts more with a short film.
 #[test]
-#[ignore = "the goal is not reached yet, and a run takes minutes"]
-fn two_hundred_peers_are_done_in_little_more_than_the_time_of_one() {
-    assert_near_bound(swarm(film(800), 200), 200, 1.3);
+fn two_hundred_peers_share_a_short_film() {
+    assert_near_bound(swarm(film(200), 200), 200, 1.55);
 }
 
 #[test]
-#[ignore = "takes a minute; the figure is for the note"]
+#[ignore = "takes half a minute"]
+fn two_hundred_peers_are_done_in_little_more_than_the_time_of_one() {
+    assert_near_bound(swarm(film(800), 200), 200, 1.2);
+}
+
+#[test]
+#[ignore = "takes minutes"]
 fn a_thousand_peers_are_done_in_little_more_than_the_time_of_one() {
-    assert_near_bound(swarm(film(2000), 1000), 1000, 1.3);
+    assert_near_bound(swarm(film(600), 1000), 1000, 1.3);
 }
 
 #[test]
@@ -82,18 +88,17 @@ fn small_files_are_shared_out_as_well() {
     let took = swarm.run(LONG);
     let sent = swarm.sent(0) as f64 / swarm.size() as f64;
     println!("{took:?}, the seed sent {sent:.3} ×");
-    assert!(sent < 1.1, "{sent}");
-    assert!(took < secs(80), "{took:?}: 64 s is what the seed's line takes");
+    assert!(sent < 1.05, "{sent}");
+    assert!(took < secs(70), "{took:?}: 64 s is what the seed's line takes");
 }
 
 #[test]
-#[ignore = "the goal is not shown yet, and a run takes minutes"]
 fn what_a_scheduler_does_for_a_chunk_does_not_grow_with_the_swarm() {
     let work = |leeches: usize| {
-        let mut swarm = swarm(film(300), leeches);
+        let mut swarm = swarm(film(100), leeches);
         swarm.run(LONG);
         let all: u64 = (1..=leeches).map(|leech| swarm.work(leech)).sum();
-        all as f64 / (leeches * 300) as f64
+        all as f64 / (leeches * 100) as f64
     };
     let (few, many) = (work(50), work(200));
     println!("looked at for a chunk: {few:.0} among 50, {many:.0} among 200");
@@ -109,7 +114,7 @@ fn who_joins_late_is_served_by_everybody_at_once() {
     let took = swarm.finished_at(late).expect("it is done") - secs(30);
     println!("the late one took {took:?}");
     // The seed alone would need 42 s for it; what nobody has at 30 s is there 12 s later.
-    assert!(took < secs(30), "{took:?}");
+    assert!(took < secs(24), "{took:?}");
 }
 
 #[test]
@@ -124,7 +129,6 @@ fn who_leaves_in_the_middle_holds_up_nobody() {
 }
 
 #[test]
-#[ignore = "the goal is not reached yet"]
 fn liars_cost_little() {
     for manner in [Manner::Boasts, Manner::Silent, Manner::Corrupts] {
         let mut swarm = swarm(film(200), 20);
@@ -134,12 +138,11 @@ fn liars_cost_little() {
         let took = swarm.run(LONG).as_secs_f64();
         let bound = bound(&swarm, 20);
         println!("{manner:?}: {:.2} × the bound", took / bound);
-        assert!(took < 1.7 * bound, "{manner:?}: {took:.1} s, the bound is {bound:.1} s");
+        assert!(took < 1.6 * bound, "{manner:?}: {took:.1} s, the bound is {bound:.1} s");
     }
 }
 
 #[test]
-#[ignore = "the goal is not reached yet"]
 fn slow_peers_hold_up_nobody_and_little_is_sent_twice() {
     let mut swarm = swarm(film(200), 10);
     let slow: Vec<_> = (0..5).map(|_| swarm.add(Member::leech(LINE / 50, LINE))).collect();

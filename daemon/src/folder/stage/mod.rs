@@ -188,12 +188,6 @@ impl Stage {
         self.wanted.lock().contents.get(content).is_some_and(|content| content.missing.is_empty())
     }
 
-    /// The length of a content that is complete; see [`Self::is_complete`].
-    pub fn complete_size(&self, content: &ContentId) -> Option<u64> {
-        let wanted = self.wanted.lock();
-        wanted.contents.get(content).filter(|content| content.missing.is_empty()).map(|content| content.size)
-    }
-
     /// The length of a content of which this chunk is here: its staged file can be read there.
     pub fn size_if_here(&self, content: &ContentId, number: u64) -> Option<u64> {
         let wanted = self.wanted.lock();

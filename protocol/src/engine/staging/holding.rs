@@ -12,8 +12,9 @@ use crate::path::RelPath;
 use crate::scheduler::Share;
 
 impl Staging {
-    pub(in crate::engine) fn set_share(&mut self, share: Share) {
-        self.scheduler.set_share(share);
+    pub(in crate::engine) fn set_share(&mut self, share: Share, sharers: &[DeviceId]) {
+        let sharers = sharers.iter().filter_map(|peer| self.peers.get(peer).copied()).collect();
+        self.scheduler.set_share(share, sharers);
     }
 
     pub(in crate::engine) fn set_rtt(&mut self, peer: &DeviceId, rtt: Duration) {

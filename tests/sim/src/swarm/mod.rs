@@ -1,19 +1,21 @@
 //! Hundreds of downloaders in virtual time: schedulers alone, on lines with a capacity.
 //!
-//! What a device sends leaves through its uplink, one chunk after the other, the askers taking turns;
-//! what it gets comes through its downlink. Who fetches tells as many others as an engine would what it
-//! has. Nothing here is random: a run can be repeated.
+//! What a device sends leaves through its uplink, one chunk after the other, the askers taking turns for
+//! a few places; what it gets comes through its downlink. Who fetches tells as many others as an engine
+//! would what it has. Nothing here is random: a run can be repeated.
 
 mod line;
 mod node;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::ContentId;
 use protocol::message::{ChunkWanted, ContentPrefix, Message};
-use protocol::scheduler::{Assignment, Availability, PeerKey, RequestId, neighbours};
+use protocol::scheduler::{Assignment, RequestId, Telling, neighbours};
 
+use line::{Sending, WAIT};
 pub use node::{Manner, Member};
 use node::{Node, device};
 
@@ -33,12 +35,47 @@ pub struct File {
 enum Happening {
     Joins(usize),
     Leaves(usize),
-    Asked { of: usize, by: usize, request: RequestId, refs: Vec<ChunkWanted> },
-    Cancelled { of: usize, by: usize, request: RequestId },
-    HasSent { of: usize },
-    Arrives { at: usize, from: usize, request: RequestId, chunk: ChunkWanted, answer: Answer },
-    Told { to: usize, from: usize, message: Message },
-    IsComplete { to: usize, from: usize },
+    Asked {
+        of: usize,
+        by: usize,
+        request: RequestId,
+        refs: Vec<ChunkWanted>,
+    },
+    Cancelled {
+        of: usize,
+        by: usize,
+        request: RequestId,
+    },
+    /// It is time to say that there is no place, if there was none.
+    NoPlace {
+        of: usize,
+        by: usize,
+        request: RequestId,
+    },
+    Refused {
+        at: usize,
+        request: RequestId,
+    },
+    HasSent {
+        of: usize,
+        number: u64,
+    },
+    Arrives {
+        at: usize,
+        from: usize,
+        request: RequestId,
+        chunk: ChunkWanted,
+        answer: Answer,
+    },
+    Told {
+        to: usize,
+        from: usize,
+        messages: Rc<[Message]>,
+    },
+    IsComplete {
+        to: usize,
+        from: usize,
+    },
     Wakes(usize),
 }
 
@@ -56,8 +93,8 @@ pub struct Swarm {
     now: Duration,
     happenings: BTreeMap<(Duration, u64), Happening>,
     count: u64,
-    /// How often somebody has come, gone or finished.
-    changes: u64,
+    /// Honest devices that stay and lack something.
+    waited_for: usize,
 }
 
 impl Swarm {
@@ -69,7 +106,7 @@ impl Swarm {
             now: Duration::ZERO,
             happenings: BTreeMap::new(),
             count: 0,
-            changes: 1,
+            waited_for: 0,
         }
     }
 
@@ -80,13 +117,15 @@ impl Swarm {
         if let Some(leaves_at) = member.leaves_at {
             self.at(leaves_at, Happening::Leaves(number));
         }
-        self.nodes.push(Node::new(number, member, &self.files));
+        let node = Node::new(number, member, &self.files);
+        self.waited_for += usize::from(node.is_waited_for());
+        self.nodes.push(node);
         number
     }
 
     /// Lets time pass until every honest device that stays has everything. How long that took.
     pub fn run(&mut self, limit: Duration) -> Duration {
-        while self.nodes.iter().any(Node::is_waited_for) {
+        while self.waited_for > 0 {
             let Some(((at, _), what)) = self.happenings.pop_first() else {
                 panic!("nothing will ever happen; lacking: {:?}", self.lacking());
             };
@@ -145,28 +184,38 @@ impl Swarm {
             Happening::Joins(number) => self.join(number),
             Happening::Leaves(number) => self.leave(number),
             Happening::Asked { of, by, request, refs } => {
-                let node = &mut self.nodes[of];
-                if node.is_here && node.member.manner != Manner::Silent {
-                    node.line.ask(by, refs.into_iter().map(|chunk| (request, chunk)));
-                    self.send(of);
-                }
+                self.be_asked(of, by, request, refs);
             }
-            Happening::Cancelled { of, by, request } => self.nodes[of].line.forget(by, request),
-            Happening::HasSent { of } => {
-                self.nodes[of].line.is_busy = false;
+            Happening::Cancelled { of, by, request } => {
+                self.nodes[by].received += self.nodes[of].line.forget(self.now, by, request);
                 self.send(of);
             }
+            Happening::NoPlace { of, by, request } => {
+                self.nodes[of].line.admit(self.now);
+                if self.nodes[of].line.waits(by, request) {
+                    self.nodes[of].line.forget(self.now, by, request);
+                    self.soon(Happening::Refused { at: by, request });
+                }
+                self.send(of);
+            }
+            Happening::Refused { at, request } => {
+                if self.nodes[at].asked.remove(&request).is_some() {
+                    self.nodes[at].scheduler.handle_busy(self.now, request);
+                    self.pump(at);
+                }
+            }
+            Happening::HasSent { of, number } => self.has_sent(of, number),
             Happening::Arrives { at, from, request, chunk, answer } => {
                 self.arrive(at, from, request, chunk, answer);
             }
-            Happening::Told { to, from, message } => {
-                if self.nodes[from].is_here {
-                    self.nodes[to].hear(self.now, from, &message);
+            Happening::Told { to, from, messages } => {
+                if self.nodes[from].is_here && !self.nodes[to].is_complete() {
+                    self.nodes[to].hear(self.now, from, &messages);
                     self.pump(to);
                 }
             }
             Happening::IsComplete { to, from } => {
-                if self.nodes[from].is_here {
+                if self.nodes[from].is_here && !self.nodes[to].is_complete() {
                     self.nodes[to].hear_complete(from);
                     self.pump(to);
                 }
@@ -182,23 +231,26 @@ impl Swarm {
 
     fn join(&mut self, number: usize) {
         self.nodes[number].is_here = true;
-        self.changes += 1;
         for other in self.present(number) {
             for (one, two) in [(number, other), (other, number)] {
-                let is_seed = self.nodes[two].is_complete();
-                let availability = if is_seed { Availability::Everything } else { Availability::Perhaps };
-                self.nodes[one].scheduler.add_peer(PeerKey(two as u64), availability, 2 * LATENCY);
+                let is_complete = self.nodes[two].is_complete();
+                self.nodes[one].meet(two, is_complete, 2 * LATENCY);
             }
+            self.nodes[other].listeners = None;
             // Who was there before tells the newcomer what it has.
-            for message in self.nodes[other].have() {
-                self.soon(Happening::Told { to: number, from: other, message });
+            let messages = self.nodes[other].have();
+            if !messages.is_empty() {
+                self.soon(Happening::Told { to: number, from: other, messages: messages.into() });
             }
         }
         match self.nodes[number].member.manner {
             Manner::Honest | Manner::Corrupts => self.nodes[number].begin(&self.files),
             Manner::Boasts | Manner::Silent => {
                 let whole = (0..self.files.len()).map(|n| ContentPrefix::of(&content(n))).collect();
-                self.tell(number, &[Message::Have { whole, parts: Vec::new() }]);
+                self.tell(
+                    number,
+                    Telling { messages: vec![Message::Have { whole, parts: Vec::new() }], has_begun: false },
+                );
             }
         }
         self.pump(number);
@@ -206,35 +258,54 @@ impl Swarm {
 
     fn leave(&mut self, number: usize) {
         self.nodes[number].is_here = false;
-        self.changes += 1;
         self.nodes[number].line.clear();
+        self.is_no_listener(number);
         for other in self.present(number) {
             self.nodes[other].lose(number);
             self.nodes[other].line.forget_asker(number);
+            self.send(other);
             self.pump(other);
         }
     }
 
-    /// The uplink takes the next chunk.
-    fn send(&mut self, of: usize) {
-        while !self.nodes[of].line.is_busy {
-            let Some((by, request, chunk)) = self.nodes[of].line.next() else { return };
-            let answer = match self.nodes[of].member.manner {
-                Manner::Corrupts => Answer::Bad,
-                _ if self.nodes[of].has(&chunk) => Answer::Good,
-                _ => Answer::Gone,
-            };
-            let bytes = if answer == Answer::Gone { 0 } else { u64::from(chunk.len) };
-            let leaves = self.now + self.nodes[of].line.send(bytes);
-            self.at(leaves, Happening::HasSent { of });
-            let arrives = self.nodes[by].downlink(leaves + LATENCY, bytes);
-            self.at(arrives, Happening::Arrives { at: by, from: of, request, chunk, answer });
+    fn be_asked(&mut self, of: usize, by: usize, request: RequestId, refs: Vec<ChunkWanted>) {
+        let node = &mut self.nodes[of];
+        if !node.is_here || node.member.manner == Manner::Silent {
+            return;
         }
+        if !node.line.ask(self.now, by, request, refs) {
+            self.soon(Happening::Refused { at: by, request });
+        } else if node.line.waits(by, request) {
+            self.at(self.now + WAIT, Happening::NoPlace { of, by, request });
+        }
+        self.send(of);
+    }
+
+    /// The uplink takes the next chunk, if it is free.
+    fn send(&mut self, of: usize) {
+        let node = &mut self.nodes[of];
+        let Some(next) = node.line.next(self.now) else { return };
+        let bytes = if node.answer(&next.2) == Answer::Gone { 0 } else { u64::from(next.2.len) };
+        let (leaves, number) = node.line.send(self.now, next, bytes);
+        self.at(leaves, Happening::HasSent { of, number });
+    }
+
+    fn has_sent(&mut self, of: usize, number: u64) {
+        let Some(sent) = self.nodes[of].line.has_sent(number) else { return };
+        let Sending { by, request, chunk, begun, bytes, .. } = sent;
+        let answer = self.nodes[of].answer(&chunk);
+        let arrives = self.nodes[by].downlink(begun + LATENCY, self.now + LATENCY, bytes);
+        self.at(arrives, Happening::Arrives { at: by, from: of, request, chunk, answer });
+        self.send(of);
     }
 
     fn arrive(&mut self, at: usize, from: usize, request: RequestId, chunk: ChunkWanted, answer: Answer) {
         let (now, node) = (self.now, &mut self.nodes[at]);
-        if !node.is_here {
+        let was_waited_for = node.is_waited_for();
+        if answer != Answer::Gone {
+            node.received += u64::from(chunk.len);
+        }
+        if !node.is_here || !node.settle(request) {
             return;
         }
         match answer {
@@ -246,9 +317,10 @@ impl Swarm {
                 }
             }
         }
+        self.waited_for -= usize::from(was_waited_for && !node.is_waited_for());
         if node.has_just_finished() {
             node.finished_at = Some(now);
-            self.changes += 1;
+            self.is_no_listener(at);
             for other in self.present(at) {
                 self.soon(Happening::IsComplete { to: other, from: at });
             }
@@ -259,47 +331,66 @@ impl Swarm {
     /// Carries out what a device's scheduler says, and tells its news.
     fn pump(&mut self, number: usize) {
         let now = self.now;
+        self.nodes[number].judge_share();
         for request in self.nodes[number].scheduler.handle_timeout(now) {
-            self.nodes[number].asked.remove(&request);
+            let of = self.nodes[number].asked.remove(&request);
+            of.into_iter().for_each(|(of, _)| self.soon(Happening::Cancelled { of, by: number, request }));
         }
         while let Some(request) = self.nodes[number].scheduler.poll_cancel() {
             let of = self.nodes[number].asked.remove(&request);
-            of.into_iter().for_each(|of| self.soon(Happening::Cancelled { of, by: number, request }));
+            of.into_iter().for_each(|(of, _)| self.soon(Happening::Cancelled { of, by: number, request }));
         }
         while let Some(Assignment { peer, request, refs }) = self.nodes[number].scheduler.poll_request(now) {
             let of = peer.0 as usize;
-            self.nodes[number].asked.insert(request, of);
+            self.nodes[number].asked.insert(request, (of, refs.len()));
             self.soon(Happening::Asked { of, by: number, request, refs });
         }
-        let messages = self.nodes[number].news.poll(now);
-        self.tell(number, &messages);
+        let telling = self.nodes[number].news.poll(now);
+        self.tell(number, telling);
         if let Some(at) = self.nodes[number].next_wake(now) {
             self.nodes[number].wake = Some(at);
             self.at(at, Happening::Wakes(number));
         }
     }
 
-    fn tell(&mut self, from: usize, messages: &[Message]) {
+    fn tell(&mut self, from: usize, Telling { messages, has_begun }: Telling) {
+        if has_begun {
+            let messages: Rc<[_]> = [Telling::begun()].into();
+            for to in self.leeches(from) {
+                self.soon(Happening::Told { to, from, messages: Rc::clone(&messages) });
+            }
+        }
         if messages.is_empty() {
             return;
         }
-        for to in self.listeners(from) {
-            for message in messages {
-                self.soon(Happening::Told { to, from, message: message.clone() });
-            }
+        let messages: Rc<[_]> = messages.into();
+        for to in self.listeners(from).iter() {
+            self.soon(Happening::Told { to: *to, from, messages: Rc::clone(&messages) });
         }
     }
 
-    /// Whom a device tells what it has; drawn again only when somebody comes, goes or is done.
-    fn listeners(&mut self, from: usize) -> Vec<usize> {
-        if self.nodes[from].listeners.0 != self.changes {
-            let leeches = self.present(from).into_iter().filter(|other| !self.nodes[*other].is_complete());
-            let leeches: BTreeMap<_, _> = leeches.map(|other| (device(other), other)).collect();
-            let told = neighbours(&device(from), leeches.keys().copied());
-            let told = told.iter().map(|device| leeches[device]).collect();
-            self.nodes[from].listeners = (self.changes, told);
+    fn leeches(&self, but: usize) -> Vec<usize> {
+        self.present(but).into_iter().filter(|other| !self.nodes[*other].is_complete()).collect()
+    }
+
+    /// Whom a device tells what it has; drawn again only when somebody comes, or one of them goes or
+    /// is done.
+    fn listeners(&mut self, from: usize) -> Rc<[usize]> {
+        if let Some(listeners) = &self.nodes[from].listeners {
+            return Rc::clone(listeners);
         }
-        self.nodes[from].listeners.1.clone()
+        let leeches: BTreeMap<_, _> =
+            self.leeches(from).into_iter().map(|other| (device(other), other)).collect();
+        let told = neighbours(&device(from), leeches.keys().copied());
+        let told: Rc<[_]> = told.iter().map(|device| leeches[device]).collect();
+        self.nodes[from].listeners = Some(Rc::clone(&told));
+        told
+    }
+
+    fn is_no_listener(&mut self, number: usize) {
+        for node in &mut self.nodes {
+            node.listeners.take_if(|listeners| listeners.contains(&number));
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! One device of a swarm.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use keystore::DeviceId;
 use protocol::message::{ChunkWanted, ContentPrefix, HavePart, Message, Run};
-use protocol::scheduler::{Availability, Limits, News, PeerKey, RequestId, Scheduler, Share};
+use protocol::scheduler::{Availability, Limits, News, PeerKey, RequestId, Scheduler, Share, Telling};
 
 use super::line::{Line, time};
-use super::{File, content};
+use super::{Answer, File, content};
 
 /// How a device behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +64,17 @@ pub(super) struct Node {
     pub(super) received: u64,
     pub(super) finished_at: Option<Duration>,
     pub(super) wake: Option<Duration>,
-    pub(super) asked: BTreeMap<RequestId, usize>,
+    /// Whom it has asked, and how many chunks are to come.
+    pub(super) asked: BTreeMap<RequestId, (usize, usize)>,
     /// Which chunks of each file are here.
     here: BTreeMap<protocol::ContentId, Vec<bool>>,
     pub(super) lacking: usize,
+    /// The others that are not complete, in the order of their devices.
+    sharers: Vec<PeerKey>,
+    share_changed: bool,
     taking_part: BTreeSet<usize>,
-    /// Whom it tells what it has, as of how many changes of the swarm.
-    pub(super) listeners: (u64, Vec<usize>),
+    /// Whom it tells what it has, unless that is to be drawn anew.
+    pub(super) listeners: Option<Rc<[usize]>>,
 }
 
 impl Node {
@@ -92,8 +97,10 @@ impl Node {
             asked: BTreeMap::new(),
             here,
             lacking,
+            sharers: Vec::new(),
+            share_changed: false,
             taking_part: BTreeSet::new(),
-            listeners: (0, Vec::new()),
+            listeners: None,
         }
     }
 
@@ -121,43 +128,78 @@ impl Node {
         }
     }
 
-    pub(super) fn has(&self, chunk: &ChunkWanted) -> bool {
-        self.here[&chunk.content][chunk.number as usize]
+    /// How it answers.
+    pub(super) fn answer(&self, chunk: &ChunkWanted) -> Answer {
+        match self.member.manner {
+            Manner::Corrupts => Answer::Bad,
+            _ if self.here[&chunk.content][chunk.number as usize] => Answer::Good,
+            _ => Answer::Gone,
+        }
     }
 
-    pub(super) fn hear(&mut self, now: Duration, from: usize, message: &Message) {
-        if let Message::Have { whole, parts } = message {
-            self.scheduler.handle_have(now, PeerKey(from as u64), whole, parts);
-            if self.taking_part.insert(from) {
-                self.judge_share();
+    /// Somebody is connected.
+    pub(super) fn meet(&mut self, other: usize, is_complete: bool, rtt: Duration) {
+        let availability = if is_complete { Availability::Everything } else { Availability::Perhaps };
+        self.scheduler.add_peer(PeerKey(other as u64), availability, rtt);
+        if !is_complete {
+            self.sharers.insert(self.place(other), PeerKey(other as u64));
+            self.share_changed = true;
+        }
+    }
+
+    pub(super) fn hear(&mut self, now: Duration, from: usize, messages: &[Message]) {
+        for message in messages {
+            if let Message::Have { whole, parts } = message {
+                self.scheduler.handle_have(now, PeerKey(from as u64), whole, parts);
             }
         }
+        self.share_changed |= self.taking_part.insert(from);
     }
 
     pub(super) fn hear_complete(&mut self, from: usize) {
         self.scheduler.set_availability(PeerKey(from as u64), Availability::Everything);
-        if self.taking_part.remove(&from) {
-            self.judge_share();
-        }
+        self.is_no_downloader(from);
     }
 
     pub(super) fn lose(&mut self, other: usize) {
         self.scheduler.remove_peer(PeerKey(other as u64));
-        if self.taking_part.remove(&other) {
-            self.judge_share();
-        }
+        self.is_no_downloader(other);
+    }
+
+    fn is_no_downloader(&mut self, other: usize) {
+        self.taking_part.remove(&other);
+        let before = self.sharers.len();
+        self.sharers.retain(|sharer| *sharer != PeerKey(other as u64));
+        self.share_changed |= self.sharers.len() < before;
+    }
+
+    /// How many of those that share come before a device.
+    fn place(&self, number: usize) -> usize {
+        let me = device(number);
+        self.sharers.partition_point(|sharer| device(sharer.0 as usize) < me)
     }
 
     /// As an engine does it.
-    fn judge_share(&mut self) {
-        let me = device(self.number);
-        let before = self.taking_part.iter().filter(|other| device(**other) < me).count();
-        let share = Share { index: before as u32, count: 1 + self.taking_part.len() as u32 };
-        self.scheduler.set_share(share);
+    pub(super) fn judge_share(&mut self) {
+        if !std::mem::take(&mut self.share_changed) {
+            return;
+        }
+        let (index, count) = (self.place(self.number) as u32, 1 + self.sharers.len() as u32);
+        let active = self.taking_part.len() as u32;
+        self.scheduler.set_share(Share { index, count, active }, self.sharers.clone());
+    }
+
+    /// A chunk of a request is answered, whatever it is. Whether it was still waited for.
+    pub(super) fn settle(&mut self, request: RequestId) -> bool {
+        let Some((_, left)) = self.asked.get_mut(&request) else { return false };
+        *left -= 1;
+        if *left == 0 {
+            self.asked.remove(&request);
+        }
+        true
     }
 
     pub(super) fn take(&mut self, now: Duration, request: RequestId, chunk: ChunkWanted) {
-        self.received += u64::from(chunk.len);
         self.scheduler.handle_arrived(now, request, chunk);
         let chunks = self.here.get_mut(&chunk.content).expect("a file of the swarm");
         let is_new = !std::mem::replace(&mut chunks[chunk.number as usize], true);
@@ -185,14 +227,14 @@ impl Node {
         };
         let parts = self.here.iter().map(part).filter(|part| !part.runs.is_empty());
         let mut messages = News::messages(Vec::new(), parts);
-        messages.push(Message::Have { whole: Vec::new(), parts: Vec::new() });
+        messages.push(Telling::begun());
         messages
     }
 
-    /// When what leaves a sender at `from` is here.
-    pub(super) fn downlink(&mut self, from: Duration, bytes: u64) -> Duration {
-        self.down_free_at = self.down_free_at.max(from) + time(bytes, self.member.down);
-        self.down_free_at
+    /// When something is here of which the first byte could be here at `first` and the last at `last`.
+    pub(super) fn downlink(&mut self, first: Duration, last: Duration, bytes: u64) -> Duration {
+        self.down_free_at = self.down_free_at.max(first) + time(bytes, self.member.down);
+        self.down_free_at.max(last)
     }
 
     /// When it is to be woken, if that is sooner than it will be.

@@ -4,10 +4,12 @@
 //! a peer has of what waits is known without looking at the rest, so that a choice costs about the
 //! same however many peers and contents there are.
 //!
-//! A seed is asked, while others download too, for our share of what no other has; when that is
-//! under way, for what others have left undone, unless they are about to do it; and for what others
-//! have only when there is nothing scarcer, so that it sends each chunk once before twice.
+//! What is asked of a seed while others download too is the business of `seed`.
 
+mod seed;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use super::bits::{Bits, turned};
@@ -18,18 +20,6 @@ use crate::message::ChunkWanted;
 
 /// Chunks of a content among which the rarest is looked for.
 const CHOICE: usize = 256;
-/// What the downloaders of a swarm leave to each other at the end, in windows of a seed for each.
-const LEFT_WINDOWS: u64 = 4;
-/// How many times the time of a chunk may pass without news before what others seem to fetch is
-/// fetched here as well …
-const PATIENCE_CHUNKS: u32 = 4;
-/// … and this long in any case.
-const MIN_PATIENCE: Duration = Duration::from_secs(1);
-const MAX_PATIENCE: Duration = Duration::from_secs(60);
-/// A chunk of average length.
-const CHUNK_BYTES: u64 = 256 << 10;
-/// Small contents that are left out at a place that others may come to next.
-const MOST_SKIPPED: u64 = 256;
 
 /// What is being put together for a peer.
 struct Picked {
@@ -64,8 +54,8 @@ impl Scheduler {
             if !refs.is_empty() {
                 return Some(self.assign(now, key, refs));
             }
-            if !self.is_swarm() || !self.pace.is_far_ahead() {
-                self.askable.remove(&key);
+            if !self.is_swarm() || !self.is_far_ahead() {
+                self.askable.remove(key);
             }
         }
         None
@@ -75,51 +65,62 @@ impl Scheduler {
     /// first, in a swarm the seeds before, for what nobody else has. Among equals each downloader
     /// begins elsewhere.
     fn able(&mut self, now: Duration) -> Vec<(PeerKey, u64)> {
-        self.work += self.askable.len() as u64;
+        let is_swarm = self.is_swarm();
+        // What is chosen too early is seldom the best choice when its turn comes.
+        let is_far_ahead = is_swarm && self.is_far_ahead();
+        if is_far_ahead && self.scarce_bytes == 0 {
+            return Vec::new();
+        }
+        // Of whom nobody knows what it has is asked only if no seed can serve.
+        let is_anybody = self.seeds.is_empty() || !self.doubted.is_empty();
+        let salt = u64::from(self.share.index) << 32;
+        let mut able = Vec::new();
+        let mut looked_at = 0;
         let peers = &self.peers;
         // Who is busy or rests comes back by itself.
-        self.askable.retain(|key| {
-            peers.get(key).is_some_and(|peer| peer.rest_until <= now && peer.budget_bytes() > 0)
-        });
-        let able = self.askable.iter().filter_map(|key| Some((*key, self.peers.get(key)?)));
-        let salt = u64::from(self.share.index) << 32;
-        let mut able: Vec<_> = able
-            .map(|(key, peer)| (!self.seeds.contains(&key), peer.backlog(), mix(key.0 ^ salt), key))
-            .collect();
-        if self.is_swarm() {
-            able.sort_unstable();
-        } else {
-            able.sort_unstable_by_key(|(_, backlog, _, key)| (*backlog, *key));
+        let mut look = |of: &mut BTreeSet<PeerKey>, group: u8| {
+            looked_at += of.len() as u64;
+            of.retain(|key| {
+                let Some(peer) = peers.get(key).filter(|peer| peer.rest_until <= now) else { return false };
+                if group > 0 && !is_anybody && peer.candidates.is_empty() {
+                    return false;
+                }
+                let budget = peer.budget_bytes();
+                if budget > 0 {
+                    let tie = if is_swarm { mix(key.0 ^ salt) } else { key.0 };
+                    let group = if is_swarm { group } else { 0 };
+                    able.push((group, peer.backlog(), tie, *key, budget));
+                }
+                budget > 0
+            });
+        };
+        look(&mut self.askable.seeds, 0);
+        if !is_far_ahead {
+            look(&mut self.askable.others, 1);
         }
-        let budget = |key| self.peers.get(key).map_or(0, super::Peer::budget_bytes);
-        able.iter().map(|(_, _, _, key)| (*key, budget(key))).collect()
+        self.work += looked_at;
+        able.sort_unstable();
+        able.into_iter().map(|(_, _, _, key, budget)| (key, budget)).collect()
     }
 
-    /// Whether others download too, and enough for it to matter that each takes another part.
+    /// Whether others may download too, and enough for it to matter that each takes another part.
     fn is_swarm(&self) -> bool {
         self.share.is_shared() && self.endgame.is_large()
+    }
+
+    /// Whether what comes next is better chosen later.
+    pub(super) fn is_far_ahead(&self) -> bool {
+        self.pace.is_far_ahead(self.waiting_bytes.saturating_sub(self.scarce_bytes))
     }
 
     /// Those whose time has come may be asked again.
     fn wake(&mut self, now: Duration) {
         while let Some((until, key)) = self.rests.first().copied().filter(|(until, _)| *until <= now) {
             self.rests.remove(&(until, key));
-            self.askable.insert(key);
+            self.ask(key);
         }
         if self.patience_ends().is_some_and(|at| at <= now) {
             self.ask_held_back();
-        }
-    }
-
-    /// When what others seem to fetch is no longer left to them, if they do not move on.
-    pub(super) fn patience_ends(&self) -> Option<Duration> {
-        self.pace.held.map(|(since, patience)| since.max(self.pace.progress_at) + patience)
-    }
-
-    /// Something has changed for the seeds that were spared.
-    pub(super) fn ask_held_back(&mut self) {
-        if self.pace.held.is_some() {
-            self.askable.extend(&self.seeds);
         }
     }
 
@@ -132,8 +133,6 @@ impl Scheduler {
                 self.pick_for_swarm(now, peer, &mut picked);
             }
             Some((false, Availability::Everything)) => self.pick_ready(peer, &mut picked),
-            // What is chosen too early is seldom the best choice when its turn comes.
-            Some(_) if self.is_swarm() && self.pace.is_far_ahead() => {}
             Some((false, Availability::Perhaps)) => {
                 self.pick_held(peer, &mut picked);
                 if picked.refs.is_empty() {
@@ -143,128 +142,6 @@ impl Scheduler {
             _ => {}
         }
         picked.refs
-    }
-
-    /// Of a seed, while others download as well.
-    fn pick_for_swarm(&mut self, now: Duration, peer: PeerKey, picked: &mut Picked) {
-        self.pick_own(peer, picked);
-        if !picked.refs.is_empty() {
-            self.pace.held = None;
-            return;
-        }
-        let (window, chunk) = self
-            .peers
-            .get(&peer)
-            .map_or((0, Duration::ZERO), |known| (known.window_bytes(), known.time_for(CHUNK_BYTES)));
-        let left_to_others = LEFT_WINDOWS * u64::from(self.share.count) * window;
-        let is_out_of_patience = self.patience_ends().is_some_and(|at| at <= now);
-        if self.scarce_bytes > left_to_others || is_out_of_patience {
-            self.pick_others(peer, picked);
-        } else if self.scarce_bytes > 0 {
-            let patience = (chunk * PATIENCE_CHUNKS).clamp(MIN_PATIENCE, MAX_PATIENCE);
-            self.pace.held.get_or_insert((now, patience));
-            return;
-        }
-        if !is_out_of_patience {
-            self.pace.held = None;
-        }
-        if picked.refs.is_empty() && !self.pace.is_far_ahead() {
-            self.pick_common(peer, picked);
-        }
-    }
-
-    /// Our share of what no other downloader has.
-    fn pick_own(&mut self, peer: PeerKey, picked: &mut Picked) {
-        let (from, to) = self.share.ids();
-        for content in self.scarce_small.range(from..) {
-            if to.is_some_and(|to| *content >= to) {
-                break;
-            }
-            self.work += 1;
-            if let Some(want) = self.wants.get(content)
-                && self.suits(want, 0, peer)
-                && !picked.add(want.wanted(0))
-            {
-                return;
-            }
-        }
-        let mut exhausted = Vec::new();
-        for place in &self.own {
-            let Some(want) = self.wants.get(&place.2) else { continue };
-            let mut is_exhausted = true;
-            for range in self.share.chunks(&want.content, want.count()) {
-                let (from, to) = (want.find_from(range.start), want.find_from(range.end));
-                for at in want.scarce.both_from(&want.waiting, from).take_while(|at| *at < to) {
-                    is_exhausted = false;
-                    self.work += 1;
-                    if self.suits(want, at, peer) && !picked.add(want.wanted(at)) {
-                        return;
-                    }
-                }
-            }
-            self.work += 1;
-            if is_exhausted {
-                exhausted.push(*place);
-            }
-        }
-        for place in exhausted {
-            self.own.remove(&place);
-        }
-    }
-
-    /// What other downloaders were to take, and nobody has yet: from somewhere, so that those who do
-    /// this at the same time seldom do the same.
-    fn pick_others(&mut self, peer: PeerKey, picked: &mut Picked) {
-        let turn = self.turn();
-        let mut from = [0; 32];
-        from[..8].copy_from_slice(&turn.to_be_bytes());
-        let from = ContentId(from);
-        // What comes next after a random place is what its owner comes to next: some are left out.
-        let skip = (turn % (self.scarce_small.len() as u64 / 2).clamp(1, MOST_SKIPPED)) as usize;
-        let small = self.scarce_small.range(from..).chain(self.scarce_small.range(..from));
-        for content in small.skip(skip) {
-            self.work += 1;
-            if let Some(want) = self.wants.get(content)
-                && self.suits(want, 0, peer)
-                && !picked.add(want.wanted(0))
-            {
-                return;
-            }
-        }
-        for place in &self.scarce_large {
-            let Some(want) = self.wants.get(&place.2) else { continue };
-            let nth = (turn % want.standing.scarce.max(1) as u64) as usize;
-            let start = want.scarce.iter().nth(nth).unwrap_or_default();
-            for at in turned(&want.scarce, &want.scarce, start) {
-                self.work += 1;
-                if self.suits(want, at, peer) && !picked.add(want.wanted(at)) {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// What others have, but do not get round to sending: from somewhere, the rarest first, so that
-    /// those who do this at the same time seldom do the same, and can exchange it.
-    fn pick_common(&mut self, peer: PeerKey, picked: &mut Picked) {
-        let turn = self.turn();
-        let skip = (turn % (self.ready.len() as u64 / 2).clamp(1, MOST_SKIPPED)) as usize;
-        for (_, _, _, content) in self.ready.iter().skip(skip).chain(self.ready.iter().take(skip)) {
-            self.work += 1;
-            let Some(want) = self.wants.get(content) else { continue };
-            if want.gone.contains(&peer) {
-                continue;
-            }
-            let nth = (turn % want.standing.waiting.max(1) as u64) as usize;
-            let start = want.waiting.iter().nth(nth).unwrap_or_default();
-            let mut found: Vec<_> = turned(&want.waiting, &want.waiting, start).take(CHOICE).collect();
-            self.work += found.len() as u64;
-            found.sort_by_key(|at| want.chunks[*at].holders);
-            let mut suited = found.into_iter().filter(|at| self.suits(want, *at, peer));
-            if suited.any(|at| !picked.add(want.wanted(at))) {
-                return;
-            }
-        }
     }
 
     /// Whatever waits, in its order, of a seed.
@@ -295,15 +172,13 @@ impl Scheduler {
                 continue;
             };
             let [own, _] = self.share.chunks(&want.content, want.count());
-            let found = turned(bits, &want.waiting, want.find_from(own.start));
-            let mut found: Vec<_> = found.take(CHOICE).collect();
+            let found: Vec<_> = turned(bits, &want.waiting, want.find_from(own.start)).take(CHOICE).collect();
             self.work += 1 + found.len() as u64;
             if found.is_empty() {
                 stale.push(*place);
                 continue;
             }
-            found.sort_by_key(|at| want.chunks[*at].holders);
-            let mut suited = found.into_iter().filter(|at| self.suits(want, *at, peer));
+            let mut suited = rarest_first(want, found).filter(|at| self.suits(want, *at, peer));
             if suited.any(|at| !picked.add(want.wanted(at))) {
                 break;
             }
@@ -329,7 +204,7 @@ impl Scheduler {
             if !may_have || self.seeds.iter().any(|seed| !want.gone.contains(seed)) {
                 continue;
             }
-            for at in want.scarce.iter() {
+            for at in want.scarce.iter().filter(|at| want.chunks[*at].holders == 0) {
                 self.work += 1;
                 if self.suits(want, at, peer) && !picked.add(want.wanted(at)) {
                     return;
@@ -385,6 +260,13 @@ impl Scheduler {
     fn turn(&self) -> u64 {
         mix(u64::from(self.share.index) << 32 ^ self.last_request)
     }
+}
+
+/// These chunks, those that fewest have first, else as they come.
+fn rarest_first(want: &Want, found: Vec<usize>) -> impl Iterator<Item = usize> {
+    let rarity = |(order, at): (usize, usize)| Reverse((want.chunks[at].holders, order, at));
+    let mut heap: BinaryHeap<_> = found.into_iter().enumerate().map(rarity).collect();
+    std::iter::from_fn(move || heap.pop().map(|Reverse((_, _, at))| at))
 }
 
 /// Numbers that look random (splitmix64).
