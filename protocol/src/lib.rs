@@ -17,6 +17,7 @@ pub mod context;
 pub mod engine;
 pub mod entry;
 pub mod frame;
+mod greeting;
 pub mod head;
 pub mod merge;
 pub mod message;
@@ -35,6 +36,7 @@ pub mod tree;
 pub mod version;
 
 pub use entry::{Content, ContentId, Entry, EntryKey, Metadata, Timestamp};
+pub use greeting::{GREETING_BYTES, first_nodes};
 pub use path::RelPath;
 pub use record::{Record, Seen, Shown, Stat};
 pub use store::{NodeId, NodeStore, Records, StoreError};

@@ -75,6 +75,7 @@ impl Folders {
         tokio::spawn(super::following::forward(hints, Arc::downgrade(&folders)));
         tokio::spawn(super::interfaces::follow(Arc::downgrade(&folders)));
         tokio::spawn(super::sweep::keep_small(Arc::downgrade(&folders)));
+        tokio::spawn(super::rest::give_back_at_rest(Arc::downgrade(&folders)));
         Ok(folders)
     }
 

@@ -12,6 +12,7 @@ mod interfaces;
 mod join;
 mod links;
 mod network;
+mod rest;
 mod rows;
 mod sweep;
 #[cfg(test)]

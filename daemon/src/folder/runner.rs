@@ -239,6 +239,10 @@ impl Runner {
     }
 
     fn carry_out(&mut self) {
+        if self.failure.is_none() {
+            let (heads, complete) = self.engine.greeting();
+            self.hands.set_greeting(heads, complete);
+        }
         while let Some(effect) = self.engine.poll() {
             match effect {
                 Effect::Send(peer, message) => {

@@ -31,8 +31,6 @@ pub struct Upkeep {
     displaced: Instant,
     disk_tried: Instant,
     pub(super) failed: Option<Instant>,
-    /// Something has been done since memory was last given back.
-    was_busy: bool,
 }
 
 /// Work for a quiet time.
@@ -57,7 +55,6 @@ impl Upkeep {
             displaced: now,
             disk_tried: now,
             failed: None,
-            was_busy: true,
         }
     }
 
@@ -109,11 +106,6 @@ impl Runner {
         if is_idle {
             self.rebuilding = false;
             self.hands.has_space();
-            if std::mem::take(&mut self.upkeep.was_busy) {
-                self.hands.give_memory_back();
-            }
-        } else {
-            self.upkeep.was_busy = true;
         }
         let chores = self.upkeep.chores(now, self.hands.archive_days(), is_idle);
         if chores != Chores::default() && !self.hands.is_tending() {

@@ -9,8 +9,8 @@ use tracing::debug;
 
 use super::NetEvent;
 use super::dial::{FoundBy, Target};
+use super::driver::{self, Origin};
 use super::hub::Hub;
-use super::link::{self, Origin};
 use super::reach;
 
 /// How many addresses of one host name are tried.
@@ -83,7 +83,7 @@ async fn dial(hub: &Arc<Hub>, address: SocketAddr, target: &Target, found_by: Fo
     let folders = hub.book.lock().folders(target);
     match reach::connect(hub, address, folders, found_by, connecting).await {
         Some(connection) => {
-            link::run(Arc::clone(hub), connection, Origin::Dialed(target.clone(), found_by)).await
+            driver::run(Arc::clone(hub), connection, Origin::Dialed(target.clone(), found_by)).await
         }
         None => false,
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use quinn::{Connecting, Endpoint, Incoming};
 use tokio::time::timeout;
 
+use super::driver::{self, Origin, PROVE_WITHIN};
 use super::gate::{Admission, Place};
 use super::hub::Hub;
-use super::link::{self, Origin, PROVE_WITHIN};
 
 /// Accepts links on an endpoint until it is closed.
 pub(super) async fn accept_links(hub: Arc<Hub>, endpoint: Endpoint) {
@@ -17,7 +17,7 @@ pub(super) async fn accept_links(hub: Arc<Hub>, endpoint: Endpoint) {
             let hub = Arc::clone(&hub);
             tokio::spawn(async move {
                 if let Ok(Ok(connection)) = timeout(PROVE_WITHIN, connecting).await {
-                    link::run(hub, connection, Origin::Accepted(place)).await;
+                    driver::run(hub, connection, Origin::Accepted(place)).await;
                 }
             });
         }

@@ -259,10 +259,13 @@ impl Hub {
             return Standing::Speak;
         };
         let is_ours_to_decide = self.device.id() < device;
+        // Of two that crossed, the one that the lower id has dialled stays: both sides know that, and
+        // neither begins to fetch on the one that the other is about to close.
+        let is_of_lower = |link: &Link| link.is_dialed == is_ours_to_decide;
         let is_better = match (link.is_relayed, other.is_relayed) {
             (false, true) => true,
             (true, false) => false,
-            _ => is_ours_to_decide && link.is_dialed && !other.is_dialed,
+            _ => is_of_lower(&link) && !is_of_lower(&other),
         };
         if is_better {
             state.members.prefer(device, folder, link.id);

@@ -7,8 +7,8 @@
 //!
 //! Not here: what messages mean, which chunk is asked of whom, and finding addresses.
 //!
-//! Reading order: `endpoint`, `tls` and `transport` make connections; `link` drives the session of
-//! one; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
+//! Reading order: `endpoint`, `tls` and `transport` make connections; `link` is one and `driver` its
+//! task; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
 //! hands; `exchange` tells peers of each other and says what was reached, `roaming` follows changes
 //! of the network, `reach` is about being reached: observed addresses, introductions, relays, mapped
 //! ports; `door` lets others in and `gate` bounds strangers; `peer` asks and `serve` answers.
@@ -20,6 +20,7 @@ mod congestion;
 mod dial;
 mod dialer;
 mod door;
+mod driver;
 mod endpoint;
 mod exchange;
 mod gate;

@@ -8,22 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use keystore::FolderId;
 use protocol::NodeId;
 use protocol::frame::FrameDecoder;
-use protocol::message::{ChunkHeader, ChunkWanted, MAX_REQUEST_BYTES, NodeReply, Request};
+use protocol::message::{ChunkHeader, ChunkWanted, MAX_REQUEST_BYTES, Message, NodeReply, Request};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::hub::Hub;
-use super::link::{Link, Reason};
+use super::link::{Command, Link, Reason};
 use super::peer::Peer;
 use super::slots::HELD_FOR;
 
-/// Where answers come from. Both calls may block, on threads meant for it.
+/// Where answers come from. All calls may block, on threads meant for it.
 pub trait Serve: Send + Sync {
     /// The bytes of nodes, in the order of `ids`; `None` for what is not here.
     fn nodes(&self, ids: &[NodeId]) -> Vec<Option<Bytes>>;
+    /// What is told to a peer as soon as it has proved the folder, before it has joined: two messages
+    /// at most.
+    fn greeting(&self) -> Vec<Message>;
     /// The bytes of a chunk, exactly `wanted.len` of them, or `None`.
     fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes>;
 }
@@ -67,6 +71,16 @@ pub(super) async fn accept_requests(hub: Arc<Hub>, link: Arc<Link>) {
                 }
             }
         });
+    }
+}
+
+/// Tells a peer that has proved a folder what it would ask for first: over a long path that saves
+/// more than it costs.
+pub(super) async fn greet(hub: Arc<Hub>, link: Arc<Link>, folder: FolderId) {
+    let Some(server) = hub.server(folder) else { return };
+    let Ok(messages) = blocking(&hub, move || server.greeting()).await else { return };
+    if !messages.is_empty() {
+        link.command(Command::Greet(folder, messages));
     }
 }
 

@@ -23,6 +23,10 @@ impl Serve for Shelf {
         ids.iter().map(|id| self.0.get(id).cloned()).collect()
     }
 
+    fn greeting(&self) -> Vec<Message> {
+        Vec::new()
+    }
+
     fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
         (wanted.number < 100).then(|| vec![wanted.number as u8; wanted.len as usize].into())
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::congestion::ByDistanceConfig;
 
@@ -23,8 +23,14 @@ const UNPROVEN_STREAMS: u32 = 1;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Long enough to lose a few pings, short enough that a vanished peer is soon known to be.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
-/// Ten segments of GSO must fit 64 KiB, and Ethernet carries 1,500 bytes with 48 of headers.
-const MAX_MTU: u16 = 1452;
+/// Ten segments of GSO must fit 64 KiB, and Ethernet carries 1,500 bytes with the headers of IP and UDP.
+const MAX_MTU_V4: u16 = 1472;
+const MAX_MTU_V6: u16 = 1452;
+/// So many packets are acknowledged at once: each acknowledgement is a packet of its own, made, sent and
+/// read, and a tenth of them says the same.
+const ACK_EVERY: u32 = 10;
+/// The last few of an answer are acknowledged this soon, so that its place is free again.
+const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
 /// What a round trip is taken for until one is measured: a handshake packet that a gateway has
 /// dropped is sent again after three times that, while the other side still opens the way.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -33,7 +39,13 @@ const MAX_MTU_LOOPBACK: u16 = 6500;
 /// The transport of a connection on which nothing is proven yet; [`open_up`] widens it.
 pub(super) fn transport(remote: IpAddr) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(if remote.to_canonical().is_loopback() { MAX_MTU_LOOPBACK } else { MAX_MTU });
+    mtu.upper_bound(match remote.to_canonical() {
+        ip if ip.is_loopback() => MAX_MTU_LOOPBACK,
+        IpAddr::V4(_) => MAX_MTU_V4,
+        IpAddr::V6(_) => MAX_MTU_V6,
+    });
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY)).max_ack_delay(Some(MAX_ACK_DELAY));
     let mut config = TransportConfig::default();
     config
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
@@ -47,6 +59,7 @@ pub(super) fn transport(remote: IpAddr) -> Arc<TransportConfig> {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config(Some(acks))
         .initial_rtt(INITIAL_RTT)
         .enable_segmentation_offload(true)
         // One answer after the other: each reader has long runs of bytes and is woken rarely. The

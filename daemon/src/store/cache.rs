@@ -60,6 +60,11 @@ impl NodeCache {
         }
     }
 
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.budget_bytes);
+    }
+
     /// Removes all of these, however many.
     pub(super) fn remove_all(&mut self, ids: &HashSet<NodeId>) {
         let here: Vec<_> = self.nodes.keys().filter(|id| ids.contains(id)).copied().collect();

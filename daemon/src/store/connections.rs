@@ -22,6 +22,8 @@ const WRITER_CACHE_KIB: i32 = 8 << 10;
 const READER_CACHE_KIB: i32 = 2 << 10;
 /// How many reading connections stay open; a burst of readers opens more for a while.
 const IDLE_READERS: usize = 12;
+/// How many of them stay open at rest.
+const RESTING_READERS: usize = 2;
 /// Only another process (a person with a database tool) can make us wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the number of different statements in this module.
@@ -131,6 +133,22 @@ impl Connections {
         writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         let unused: i64 = writer.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
         Ok(unused > 0)
+    }
+
+    /// Closes the readers that nobody uses, but for some, and empties page caches.
+    pub(super) fn rest(&self) {
+        let closed = {
+            let mut readers = self.readers.lock();
+            let from = readers.len().min(RESTING_READERS);
+            readers.split_off(from)
+        };
+        drop(closed);
+        let shrink = |connection: &Connection| {
+            // Who cannot shrink stays as large as it is.
+            let _ = connection.execute_batch("PRAGMA shrink_memory");
+        };
+        self.readers.lock().iter().for_each(shrink);
+        shrink(&self.writer.lock().connection);
     }
 
     fn open_reader(&self) -> Result<Connection> {

@@ -99,6 +99,12 @@ impl Store {
         Ok(store)
     }
 
+    /// Gives up what is in memory only to be quick. What is asked for next is read anew.
+    pub fn rest(&self) {
+        self.shared.cache.lock().clear();
+        self.shared.connections.rest();
+    }
+
     /// Gives up to `pages` pages of unused space back to the file system and empties the
     /// write-ahead log. For quiet times. Whether there are more.
     pub fn tidy(&self, pages: u32) -> Result<bool> {

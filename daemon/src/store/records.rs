@@ -22,6 +22,15 @@ pub(super) fn search_by(column: &str) -> String {
     )
 }
 
+/// Copies in directory `?2` of folder `?1`.
+pub(super) fn copies_in_directory() -> String {
+    // By itself SQLite would rather go through all names, which are in order already.
+    format!(
+        "SELECT {COLUMNS} FROM records r INDEXED BY records_copies
+         WHERE directory = {DIRECTORY} AND copy = 1 ORDER BY name"
+    )
+}
+
 /// A record out of [`COLUMNS`], of a directory.
 pub(super) fn read_row(directory: Option<&RelPath>, row: &Row<'_>) -> Result<(RelPath, Record)> {
     let name: Vec<u8> = row.get(0)?;
@@ -46,11 +55,10 @@ impl FolderStore {
         })
     }
 
-    fn in_directory(&self, directory: Option<&RelPath>, filter: &str) -> Result<Vec<(RelPath, Record)>> {
+    /// What `statement` finds in a directory.
+    fn in_directory(&self, directory: Option<&RelPath>, statement: &str) -> Result<Vec<(RelPath, Record)>> {
         self.shared.connections.read(|connection| {
-            let mut select = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM records r WHERE directory = {DIRECTORY} {filter} ORDER BY name"
-            ))?;
+            let mut select = connection.prepare_cached(statement)?;
             let mut rows = select.query(params![self.number, key(directory)])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
@@ -123,11 +131,12 @@ impl Records for FolderStore {
     }
 
     fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
-        Ok(self.in_directory(directory, "")?)
+        let all = format!("SELECT {COLUMNS} FROM records r WHERE directory = {DIRECTORY} ORDER BY name");
+        Ok(self.in_directory(directory, &all)?)
     }
 
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
-        Ok(self.in_directory(directory, "AND copy = 1")?)
+        Ok(self.in_directory(directory, &copies_in_directory())?)
     }
 
     fn any_below(&self, path: &RelPath) -> Result<bool, StoreError> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keystore::DeviceId;
 
+use crate::head::SignedHead;
 use crate::path::RelPath;
 use crate::state::{State, Totals};
 use crate::store::NodeId;
@@ -58,6 +59,12 @@ impl<S: FolderStore> Engine<S> {
     /// The merged state.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What everyone who joins is told: the heads, and the entries of which all content is here.
+    pub fn greeting(&self) -> (&[SignedHead], Option<NodeId>) {
+        let heads = if self.told.is_some() { &self.heads[..] } else { &[] };
+        (heads, self.complete.filter(|complete| *complete == self.state.entries))
     }
 
     /// Whether a folder that was joined by key has merged a first head.

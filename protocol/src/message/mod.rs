@@ -49,6 +49,7 @@ pub(crate) mod kind {
     pub(crate) const WELCOME: u16 = 4;
     pub(crate) const LEAVE: u16 = 5;
     pub(crate) const OPENING: u16 = 6;
+    pub(crate) const GREETING: u16 = 7;
     pub(super) const HEADS: u16 = 16;
     pub(super) const NEW_HEAD: u16 = 17;
     pub(super) const COMPLETE: u16 = 18;

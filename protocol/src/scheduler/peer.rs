@@ -25,6 +25,12 @@ const FIRST_RATE: f64 = 524_288.0;
 const RATE_SAMPLE: Duration = Duration::from_millis(50);
 /// Share of a new sample in the rate.
 const SAMPLE_WEIGHT: f64 = 0.3;
+/// What is left of the best rate for a window after a sample that did not reach it: a packet that is
+/// sent again holds up all behind it, and then everything comes at once. The path is no slower, and
+/// must not run dry.
+const BEST_KEPT: f64 = 0.95;
+/// Until a peer has been busy for so long, the path may only be finding out how fast it is.
+const FINDING_OUT: Duration = Duration::from_secs(1);
 /// An answer may take so many times as long as expected …
 const PATIENCE: u32 = 4;
 /// … and this long in any case.
@@ -63,6 +69,10 @@ pub(super) struct Peer {
     rtt: Duration,
     /// Bytes per second while busy.
     rate: Option<f64>,
+    /// The best of it lately.
+    best_rate: f64,
+    /// For how long it has been measured.
+    measured: Duration,
     /// Upper bound after failures; grows back with what arrives.
     ceiling_bytes: u64,
     failures: u32,
@@ -87,6 +97,8 @@ impl Peer {
             moved_at: Duration::ZERO,
             rtt,
             rate: None,
+            best_rate: 0.0,
+            measured: Duration::ZERO,
             ceiling_bytes: MAX_WINDOW_BYTES,
             failures: 0,
             bad: 0,
@@ -102,11 +114,16 @@ impl Peer {
 
     /// Bytes that may be under way.
     pub(super) fn window_bytes(&self) -> u64 {
-        let (first, slack) = match self.is_shared {
-            true => (SHARED_FIRST_WINDOW_BYTES, SHARED_WINDOW_SLACK),
-            false => (FIRST_WINDOW_BYTES, WINDOW_SLACK),
+        let pays_for = |rate: f64, slack| (rate * (self.rtt + slack).as_secs_f64()) as u64;
+        let window = match (self.rate, self.is_shared) {
+            (None, true) => SHARED_FIRST_WINDOW_BYTES,
+            (Some(rate), true) => pays_for(rate, SHARED_WINDOW_SLACK),
+            (None, false) => FIRST_WINDOW_BYTES,
+            (Some(_), false) => {
+                let least = if self.measured < FINDING_OUT { FIRST_WINDOW_BYTES } else { 0 };
+                pays_for(self.best_rate, WINDOW_SLACK).max(least)
+            }
         };
-        let window = self.rate.map_or(first, |rate| (rate * (self.rtt + slack).as_secs_f64()) as u64);
         window.min(self.ceiling_bytes).clamp(MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)
     }
 
@@ -175,6 +192,8 @@ impl Peer {
         if self.busy >= RATE_SAMPLE.max(self.rtt) {
             let sample = self.busy_bytes as f64 / self.busy.as_secs_f64();
             self.rate = Some(self.rate.map_or(sample, |rate| rate + (sample - rate) * SAMPLE_WEIGHT));
+            self.best_rate = sample.max(self.best_rate * BEST_KEPT);
+            self.measured += self.busy;
             (self.busy, self.busy_bytes) = (Duration::ZERO, 0);
         }
     }
@@ -204,5 +223,36 @@ impl Peer {
         self.bad += 1;
         self.banned |= self.bad >= BAD_CHUNKS_TO_BAN;
         self.banned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(10);
+
+    /// A peer that is always busy, and delivers so much in each tick.
+    fn busy(ticks: u32, bytes: u64) -> (Peer, Duration) {
+        let mut peer = Peer::new(Availability::Everything, Duration::from_millis(50));
+        peer.on_asked(Duration::ZERO, RequestId(1), 1 << 40);
+        (1..=ticks).for_each(|n| peer.on_arrived(TICK * n, bytes));
+        (peer, TICK * ticks)
+    }
+
+    #[test]
+    fn a_packet_that_is_sent_again_does_not_shrink_the_window() {
+        let (mut peer, now) = busy(200, 125_000);
+        let before = peer.window_bytes();
+        peer.on_arrived(now + Duration::from_millis(200), 1_000);
+        assert!(peer.window_bytes() * 10 > before * 9, "{} of {before}", peer.window_bytes());
+    }
+
+    #[test]
+    fn a_slow_start_does_not_shrink_the_first_window() {
+        let (peer, _) = busy(10, 1_000);
+        assert_eq!(peer.window_bytes(), FIRST_WINDOW_BYTES);
+        let (peer, _) = busy(200, 1_000);
+        assert_eq!(peer.window_bytes(), MIN_WINDOW_BYTES);
     }
 }

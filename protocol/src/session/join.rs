@@ -124,6 +124,7 @@ impl Session {
             opening: member.opening.clone(),
         };
         self.push_frame(&welcome.encode());
+        self.outputs.push_back(Output::Proven { folder: *folder });
     }
 
     /// The peer says who it is. A folder that we do not have and one that it has not proved look

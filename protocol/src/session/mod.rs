@@ -11,7 +11,8 @@
 //! 2. The acceptor answers each slot with 32 bytes: its proof if it knows the folder and the
 //!    initiator's proof holds, else random bytes (`Answer`). Same bytes, same work.
 //! 3. Each side, once the other's proof holds, says who it is and gives the folder a number
-//!    (`Welcome`). A folder is joined when both have.
+//!    (`Welcome`). A folder is joined when both have. The acceptor, who hears last from the dialler,
+//!    already says with it what it says to everyone who joins (`Greeting`).
 //!
 //! Either side begins a join of folders that are added later; two that cross make one membership.
 //! Until the dialler's first join the acceptor begins none, so who only probes hears nothing.
@@ -64,6 +65,12 @@ pub struct PeerInfo {
 pub enum Output {
     /// To be written to the control stream.
     Send(Bytes),
+    /// The peer has proved this folder, and has not said yet who it is: it may ask about it, and may
+    /// be [greeted](Session::greet).
+    Proven {
+        /// Which.
+        folder: FolderId,
+    },
     /// Both ends have proved this folder.
     Joined {
         /// Which.
@@ -211,6 +218,15 @@ impl Session {
         Ok(())
     }
 
+    /// Tells a peer that has [proved](Output::Proven) a folder what it would be told as soon as it has
+    /// joined: heads, and whether all content is here. Nothing if it has joined meanwhile.
+    pub fn greet(&mut self, folder: &FolderId, messages: &[Message]) {
+        let member = self.folders.get(folder).filter(|member| !member.leaving);
+        if member.is_some_and(|member| matches!(member.stage, Stage::Proven { .. })) {
+            self.push_frame(&wire::encode_greeting(folder, messages));
+        }
+    }
+
     /// The number by which to ask the peer about a joined folder.
     pub fn channel_of(&self, folder: &FolderId) -> Option<u32> {
         self.folders.get(folder)?.peer_channel()
@@ -277,6 +293,7 @@ impl Session {
             }
             kind::ANSWER => self.on_answer(&wire::parse_answer(payload)?),
             kind::WELCOME => self.on_welcome(wire::Welcome::parse(payload)?),
+            kind::GREETING => self.on_greeting(payload),
             kind::LEAVE => self.on_leave(wire::parse_leave(payload)?),
             kind::OPENING => {
                 let (channel, opening) = wire::parse_opening(payload)?;
@@ -299,6 +316,18 @@ impl Session {
             return Err(SessionError::Version(hello.version));
         }
         self.hello = Some(hello);
+        Ok(())
+    }
+
+    /// What the peer says to us before it knows who we are. About a folder that it has not joined it
+    /// is no more than noise, so that it tells nothing about what we have.
+    fn on_greeting(&mut self, payload: &Bytes) -> Result<(), SessionError> {
+        let (folder, messages) = wire::parse_greeting(payload)?;
+        let is_joined = self.folders.get(&folder).is_some_and(|member| member.peer_channel().is_some());
+        if is_joined {
+            let heard = messages.into_iter().map(|message| Output::Message { folder, message });
+            self.outputs.extend(heard);
+        }
         Ok(())
     }
 

@@ -41,6 +41,7 @@ fn drain(session: &mut Session) -> (Vec<u8>, Vec<Output>) {
     while let Some(output) = session.poll_output() {
         match output {
             Output::Send(sent) => bytes.extend_from_slice(&sent),
+            Output::Proven { .. } => {} // each join has one
             other => others.push(other),
         }
     }
@@ -244,4 +245,44 @@ fn later_versions_say_more_and_are_understood() {
     let heard = drain(&mut bob).1;
     let [Output::Close(error)] = heard[..] else { panic!("{heard:?}") };
     assert!(!error.is_misbehaviour(), "a newer peer is no enemy");
+}
+
+/// Alice has heard nothing yet, bob has her join; what he sends her next.
+fn half_joined() -> Pair {
+    let mut pair = Pair::new();
+    pair.alice.offer(&secret(1), None);
+    pair.bob.offer(&secret(1), None);
+    let to_bob = drain(&mut pair.alice).0;
+    pair.bob.handle_bytes(&to_bob);
+    pair
+}
+
+fn complete(number: u8) -> Message {
+    Message::Complete { entries: crate::NodeId([number; 32]) }
+}
+
+#[test]
+fn bob_greets_alice_before_he_knows_that_it_is_her() {
+    let mut pair = half_joined();
+    let folder = secret(1).folder_id();
+    pair.bob.greet(&folder, &[complete(3)]);
+    let (to_alice, heard) = drain(&mut pair.bob);
+    assert_eq!(heard, [], "he has not heard who she is");
+    pair.alice.handle_bytes(&to_alice);
+    let heard = drain(&mut pair.alice).1;
+    let greeting = Output::Message { folder, message: complete(3) };
+    assert_eq!(heard, [joined(&secret(1), BOB, Capability::Write), greeting]);
+}
+
+#[test]
+fn who_has_joined_or_proved_nothing_is_not_greeted() {
+    let folder = secret(1).folder_id();
+    let mut pair = Pair::new();
+    pair.alice.offer(&secret(1), None);
+    pair.bob.offer(&secret(1), None);
+    pair.bob.greet(&folder, &[complete(3)]);
+    pair.talk();
+    pair.bob.greet(&folder, &[complete(3)]);
+    pair.talk();
+    assert_eq!(pair.heard().0, [joined(&secret(1), BOB, Capability::Write)]);
 }

@@ -5,13 +5,15 @@ use keystore::{Capability, DeviceId, FolderId, Opening};
 
 use super::proof::{PROOF_BYTES, TAG_BYTES};
 use super::{MAX_NAME_BYTES, MAX_SLOTS};
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameDecoder, MAX_FRAME_BYTES};
 use crate::message::cbor::{read_array, read_map, write_map};
-use crate::message::{MessageError, kind};
+use crate::message::{Message, MessageError, kind};
 
 /// Joins are padded to a multiple of this, so that they do not tell how many folders there are.
 pub(super) const SLOT_STEP: usize = 8;
 const SLOT_BYTES: usize = TAG_BYTES + PROOF_BYTES;
+/// Messages in a greeting: heads, and that all content is here.
+const MAX_GREETING: usize = 2;
 
 /// The first frame of each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +177,43 @@ fn readable_name(text: &str) -> Result<String, MessageError> {
         return Err(MessageError::TooMany);
     }
     Ok(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+}
+
+/// What is said of a folder before it is known by which number the receiver wants it named. Who does
+/// not know this kind hears the same a little later.
+pub(super) fn encode_greeting(folder: &FolderId, messages: &[Message]) -> Frame {
+    debug_assert!(messages.len() <= MAX_GREETING);
+    let frames: Vec<u8> = messages.iter().flat_map(|message| message.encode(0).encode()).collect();
+    let payload = write_map(2, |e| e.u8(0)?.bytes(&folder.0)?.u8(1)?.bytes(&frames).map(|_| ()));
+    Frame::ignorable(kind::GREETING, payload)
+}
+
+pub(super) fn parse_greeting(payload: &Bytes) -> Result<(FolderId, Vec<Message>), MessageError> {
+    let (mut folder, mut frames) = (None, None);
+    read_map(payload, |key, d| {
+        match key {
+            0 => folder = Some(FolderId(read_array(d)?)),
+            1 => frames = Some(d.bytes()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    let (folder, frames) = folder.zip(frames).ok_or(MessageError::Malformed)?;
+    let mut decoder = FrameDecoder::new(MAX_FRAME_BYTES);
+    decoder.push(frames);
+    let mut messages = Vec::new();
+    while let Some(frame) = decoder.next_frame().map_err(|_| MessageError::TooMany)? {
+        // What a later version adds may be skipped, as anywhere.
+        let Some((_, message)) = Message::parse(&frame)? else { continue };
+        if !matches!(message, Message::Heads { .. } | Message::NewHead { .. } | Message::Complete { .. }) {
+            return Err(MessageError::Malformed);
+        }
+        if messages.len() == MAX_GREETING {
+            return Err(MessageError::TooMany);
+        }
+        messages.push(message);
+    }
+    Ok((folder, messages))
 }
 
 /// Ends a membership; `channel` is the receiver's number.

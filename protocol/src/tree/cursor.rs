@@ -64,7 +64,7 @@ impl<'s, I: Item> Cursor<'s, I> {
     }
 
     /// Steps over all keys that are `before` the wanted place; they must come first.
-    fn seek_past(&mut self, before: &dyn Fn(&I::Key) -> bool) -> Result<(), TreeError> {
+    pub(super) fn seek_past(&mut self, before: &dyn Fn(&I::Key) -> bool) -> Result<(), TreeError> {
         while let Some(part) = self.ahead.last() {
             match part {
                 Part::Item(item) if before(&item.key()) => drop(self.pop()),

@@ -38,6 +38,13 @@ impl<'s, I: Item> Differences<'s, I> {
         Self { left: Cursor::new(left), right: Cursor::new(right), failed: false }
     }
 
+    /// Goes forward over all keys that are `before` the wanted place, without loading what lies
+    /// between. `before` must hold for a first part of the keys ahead and for none after it.
+    pub fn seek_past(&mut self, before: impl Fn(&I::Key) -> bool) -> Result<(), TreeError> {
+        self.left.seek_past(&before)?;
+        self.right.seek_past(&before)
+    }
+
     /// Equal nodes are equal subtrees. A node or item that lies whole before what the other side has
     /// next is taken alone, so that the sides come to stand at the same key again.
     fn step(&self) -> Option<Step> {

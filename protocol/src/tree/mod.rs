@@ -210,4 +210,4 @@ impl<I: Item> fmt::Debug for Tree<'_, I> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

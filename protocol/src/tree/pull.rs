@@ -81,6 +81,31 @@ impl<K: NodeKind> Pull<K> {
         Ok(ask)
     }
 
+    /// As [`Self::poll_wanted`], when some nodes have come unasked: those that are wanted are taken.
+    pub fn poll_missing(
+        &mut self,
+        store: &dyn NodeStore,
+        max: usize,
+        pushed: &BTreeMap<NodeId, Bytes>,
+    ) -> Result<Vec<NodeId>, PullError> {
+        let mut missing = Vec::new();
+        loop {
+            let mut any = false;
+            for id in self.poll_wanted(store, max)? {
+                match pushed.get(&id) {
+                    Some(bytes) => {
+                        any = true;
+                        self.handle_node(store, bytes)?;
+                    }
+                    None => missing.push(id),
+                }
+            }
+            if !any {
+                return Ok(missing);
+            }
+        }
+    }
+
     /// Whether this node has been asked for and has not arrived.
     pub fn wants(&self, id: &NodeId) -> bool {
         self.wanted.contains_key(id)

@@ -3,4 +3,4 @@
 mod edits;
 mod hostile;
 mod pulls;
-mod support;
+pub(crate) mod support;

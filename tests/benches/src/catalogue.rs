@@ -84,7 +84,7 @@ const fn far(base: Base, line: Line, steps: &'static [(Step, &'static str)]) -> 
 }
 
 /// All that can be measured, in the order of the table.
-pub(crate) const CHAINS: [Chain; 13] = [
+pub(crate) const CHAINS: [Chain; 15] = [
     local(Base::One { bytes: 2 * GIB }, &[(Step::FirstSync, "W1")]),
     local(
         Base::Small { files: 100_000, bytes: 4096 },
@@ -107,6 +107,17 @@ pub(crate) const CHAINS: [Chain; 13] = [
     far(Base::Small { files: 100_000, bytes: 10_000 }, LONG, &[(Step::FirstSync, "WAN-long")]),
     Chain {
         systems: OURS,
+        ..local(Base::Flat { files: 50_000, bytes: 1_000 }, &[(Step::FirstSync, "D-quarter")])
+    },
+    Chain {
+        systems: OURS,
+        ..local(
+            Base::Flat { files: 200_000, bytes: 1_000 },
+            &[(Step::FirstSync, "D-sync"), (Step::Save, "D-save"), (Step::Restart, "D-restart")],
+        )
+    },
+    Chain {
+        systems: OURS,
         ..local(Base::One { bytes: 10 * GIB }, &[(Step::FirstSync, ""), (Step::Overwrite, "W4@10GiB")])
     },
     Chain {
@@ -117,6 +128,7 @@ pub(crate) const CHAINS: [Chain; 13] = [
                 (Step::Scan, "M-scan"),
                 (Step::FirstSync, "M-sync"),
                 (Step::Idle, "M-idle"),
+                (Step::Save, "M-save"),
                 (Step::Restart, "M-restart"),
             ],
         )
@@ -143,9 +155,14 @@ pub(crate) fn title(row: &str) -> &'static str {
         "W11" => "100,000 files deleted",
         "WAN-lossy" => "43 MB over 25 ms each way, 100 Mbit/s, 0.1 % lost",
         "WAN-long" => "100,000 files of 10 kB over 50 ms each way, 1 Gbit/s",
+        "D-quarter" => "50,000 files of 1 kB in one directory, first sync",
+        "D-sync" => "200,000 files of 1 kB in one directory, first sync",
+        "D-save" => "the same: one file of 1 KiB saved",
+        "D-restart" => "the same: restart, nothing changed",
         "M-scan" => "1,000,000 files of 1 kB, 200,000 in one directory: taken in",
         "M-sync" => "the same: first sync",
         "M-idle" => "the same: idle",
+        "M-save" => "the same: one file of 1 KiB saved",
         "M-restart" => "the same: restart, nothing changed",
         _ => "",
     }
@@ -157,10 +174,12 @@ impl Chain {
         self.steps.iter().map(|(_, row)| *row).filter(|row| !row.is_empty())
     }
 
-    /// Free disk that it needs: its tree on each machine, the original, what a receiver stages, and
-    /// room for databases.
+    /// Free disk that it needs: its tree on each machine, the original, the file that a receiver
+    /// keeps when it is replaced, and room for databases.
     pub(crate) fn disk_bytes(&self, scale: f64) -> u64 {
-        self.base.scaled(scale).disk_bytes() * (u64::from(self.machines) + 2) + 2 * GIB
+        let base = self.base.scaled(scale);
+        let trees = u64::from(self.machines) + u64::from(!self.is_made_in_place());
+        base.disk_bytes() * trees + base.largest_bytes() + 2 * GIB
     }
 
     /// Whether its tree is made where it is needed, and not copied from one that is kept for others.

@@ -24,8 +24,8 @@ pub struct Options {
     /// The programs: syncd, rsync, syncthing, cp
     #[arg(long, value_delimiter = ',', default_value = "syncd,rsync,syncthing,cp")]
     pub systems: Vec<String>,
-    /// The rows of the table: W1 to W11 (W10 is W10-1 to W10-8), W4@10GiB, WAN (WAN-lossy, WAN-long), M
-    /// (M-scan to M-restart); all of them if none is named
+    /// The rows of the table: W1 to W11 (W10 is W10-1 to W10-8), W4@10GiB, WAN (WAN-lossy, WAN-long), D
+    /// (D-quarter to D-restart, one directory), M (M-scan to M-restart, a million); all of them if none is named
     #[arg(long, value_delimiter = ',')]
     pub workloads: Vec<String>,
     /// How often everything is done; the table has the medians
@@ -37,7 +37,7 @@ pub struct Options {
     /// Append each result to this file, as a line of JSON
     #[arg(long)]
     pub results: Option<PathBuf>,
-    /// Where trees and homes are put, some 45 GB at most; emptied at the end [default:
+    /// Where trees and homes are put, some 35 GB at most; emptied at the end [default:
     /// $TMPDIR/syncd-bench]
     #[arg(long)]
     pub work: Option<PathBuf>,

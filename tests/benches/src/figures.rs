@@ -41,6 +41,8 @@ pub(crate) enum Figure {
     Processor,
     /// The same for each 10⁹ bytes of the tree.
     ProcessorPerGigabyte,
+    /// Processor seconds in a minute, of the machine that takes most.
+    ProcessorPerMinute,
     /// Most memory of a machine.
     Peak,
     /// Bytes sent by all machines.
@@ -69,6 +71,10 @@ impl Figures {
             Figure::Wall => self.wall_seconds,
             Figure::Processor => processor,
             Figure::ProcessorPerGigabyte => processor / (tree_bytes / 1e9),
+            Figure::ProcessorPerMinute => {
+                let most = self.nodes.iter().map(|used| used.processor_seconds).fold(0.0, f64::max);
+                most / (self.wall_seconds / 60.0)
+            }
             Figure::Peak => self.nodes.iter().map(|used| used.peak_bytes).max().unwrap_or_default() as f64,
             Figure::Wire => sent as f64,
             Figure::WireShare => sent as f64 / tree_bytes,

@@ -63,8 +63,13 @@ impl Table {
 
     /// How many times what another program has in the same run; the median over the runs.
     fn ratio(&self, row: &str, system: &str, figure: Figure, other: &str) -> Option<f64> {
-        let ratios = self.of(row, system).filter_map(|sample| {
-            let theirs = self.of(row, other).find(|theirs| theirs.run == sample.run)?;
+        self.ratio_of([(row, system), (row, other)], figure)
+    }
+
+    /// How many times what another program, or another row, has in the same run.
+    fn ratio_of(&self, [one, other]: [(&str, &str); 2], figure: Figure) -> Option<f64> {
+        let ratios = self.of(one.0, one.1).filter_map(|sample| {
+            let theirs = self.of(other.0, other.1).find(|theirs| theirs.run == sample.run)?;
             Some(sample.figures()?.value(figure) / theirs.figures()?.value(figure))
         });
         median(ratios.filter(|ratio| ratio.is_finite()))
@@ -84,6 +89,10 @@ impl Table {
             }
             Bound::Times(limit, other) => {
                 let ratio = self.ratio(row, OURS, figure, other)?;
+                (format!("{ratio:.2} × {other}"), ratio <= limit, format!("≤ {limit:.2}"))
+            }
+            Bound::TimesRow(limit, other) => {
+                let ratio = self.ratio_of([(row, OURS), (other, OURS)], figure)?;
                 (format!("{ratio:.2} × {other}"), ratio <= limit, format!("≤ {limit:.2}"))
             }
         };
@@ -161,7 +170,7 @@ impl Table {
 /// What ratios in a row are of.
 fn leading(row: &str) -> Figure {
     match row {
-        "W7" => Figure::P50,
+        "W7" | "D-save" | "M-save" => Figure::P50,
         "W8" | "M-idle" => Figure::Processor,
         _ => Figure::Wall,
     }
@@ -172,6 +181,7 @@ fn name(figure: Figure) -> &'static str {
         Figure::Wall => "wall",
         Figure::Processor => "CPU",
         Figure::ProcessorPerGigabyte => "CPU a GB",
+        Figure::ProcessorPerMinute => "CPU a minute",
         Figure::Peak => "RSS",
         Figure::Wire => "wire",
         Figure::SeederShare => "sent by the seeder, of the size",
@@ -185,7 +195,9 @@ fn name(figure: Figure) -> &'static str {
 
 fn show(figure: Figure, value: f64) -> String {
     match figure {
-        Figure::Wall | Figure::Processor | Figure::ProcessorPerGigabyte => format!("{value:.2} s"),
+        Figure::Wall | Figure::Processor | Figure::ProcessorPerGigabyte | Figure::ProcessorPerMinute => {
+            format!("{value:.2} s")
+        }
         Figure::P50 | Figure::P95 => format!("{:.0} ms", value * 1e3),
         Figure::Peak | Figure::Wire => bytes(value),
         Figure::SeederShare | Figure::MovedShare | Figure::WireShare => format!("{value:.2}"),

@@ -29,6 +29,8 @@ pub(crate) enum Base {
     Small { files: u64, bytes: u64 },
     /// The same, below a directory that can be renamed.
     Below { files: u64, bytes: u64 },
+    /// All in one directory, the root.
+    Flat { files: u64, bytes: u64 },
     /// A fifth of the files lies in one directory.
     Crowd { files: u64, bytes: u64 },
     /// Nested directories and log-normal sizes, half of it text, as of a source checkout.
@@ -52,6 +54,7 @@ impl Base {
             Self::One { bytes } => Self::One { bytes: times(bytes, 4 << 20) },
             Self::Small { files, bytes } => Self::Small { files: times(files, 10), bytes },
             Self::Below { files, bytes } => Self::Below { files: times(files, 10), bytes },
+            Self::Flat { files, bytes } => Self::Flat { files: times(files, 10), bytes },
             Self::Crowd { files, bytes } => Self::Crowd { files: times(files, 10), bytes },
             Self::Sources { files, bytes } => {
                 Self::Sources { files: times(files, 10), bytes: times(bytes, 10_000) }
@@ -63,10 +66,22 @@ impl Base {
     pub(crate) fn disk_bytes(self) -> u64 {
         match self {
             Self::One { bytes } => bytes,
-            Self::Small { files, bytes } | Self::Below { files, bytes } | Self::Crowd { files, bytes } => {
-                files * (bytes.next_multiple_of(4096) + 256)
-            }
+            Self::Small { files, bytes }
+            | Self::Below { files, bytes }
+            | Self::Flat { files, bytes }
+            | Self::Crowd { files, bytes } => files * (bytes.next_multiple_of(4096) + 256),
             Self::Sources { files, bytes } => bytes + files * 4096,
+        }
+    }
+
+    /// How long one file may be.
+    pub(crate) fn largest_bytes(self) -> u64 {
+        match self {
+            Self::One { bytes } | Self::Sources { bytes, .. } => bytes,
+            Self::Small { bytes, .. }
+            | Self::Below { bytes, .. }
+            | Self::Flat { bytes, .. }
+            | Self::Crowd { bytes, .. } => bytes,
         }
     }
 
@@ -76,13 +91,11 @@ impl Base {
             Self::One { bytes } => one(&root.join(BIG), bytes),
             Self::Small { files, bytes } => small(root, 0..files, bytes),
             Self::Below { files, bytes } => small(&root.join(BEFORE), 0..files, bytes),
+            Self::Flat { files, bytes } => flat(root, files, bytes),
             Self::Crowd { files, bytes } => {
                 let crowd = root.join("crowd");
                 fs::create_dir(&crowd)?;
-                let mut seed = Seed::new(files);
-                for number in 0..files / 5 {
-                    fs::write(crowd.join(format!("f{number:06}.dat")), seed.bytes(bytes as usize))?;
-                }
+                flat(&crowd, files / 5, bytes)?;
                 small(root, files / 5..files, bytes)
             }
             Self::Sources { files, bytes } => sources(root, files, bytes),
@@ -99,6 +112,12 @@ fn one(path: &Path, bytes: u64) -> io::Result<()> {
         rest -= piece;
     }
     Ok(())
+}
+
+fn flat(root: &Path, files: u64, bytes: u64) -> io::Result<()> {
+    let mut seed = Seed::new(files);
+    let mut write = |number| fs::write(root.join(format!("f{number:06}.dat")), seed.bytes(bytes as usize));
+    (0..files).try_for_each(&mut write)
 }
 
 fn small(root: &Path, numbers: std::ops::Range<u64>, bytes: u64) -> io::Result<()> {

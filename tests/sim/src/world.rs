@@ -152,6 +152,25 @@ impl World {
                 self.push(at, Action::Event { to: one, run, event: Event::Opened(verifier) }, None);
             }
         }
+        self.greet(a, b);
+    }
+
+    /// Who has dialled is told with the welcome what it would ask for first.
+    fn greet(&mut self, dialler: usize, other: usize) {
+        let Some(engine) = &self.devices[other].engine else { return };
+        let (heads, complete) = engine.greeting();
+        let (state, store) = (engine.state(), engine.store());
+        let nodes = || protocol::first_nodes(store, state.context_root, state.entries);
+        let told = match heads {
+            [] => return,
+            [head] => Message::NewHead { head: head.clone(), nodes: nodes().expect("memory does not fail") },
+            heads => Message::Heads { heads: heads.to_vec() },
+        };
+        let complete = complete.map(|entries| Message::Complete { entries });
+        let peer = self.devices[other].id();
+        for message in [Some(told), complete].into_iter().flatten() {
+            self.handle(dialler, Event::Message(peer, message));
+        }
     }
 
     /// Breaks a link.

@@ -208,3 +208,17 @@ fn three_who_fetch_at_once_take_different_parts_of_a_writer_and_the_rest_of_each
     assert!(served[0] * 3 < all * 2, "served {served:?}, fetched {fetched:?}");
     assert!(served[1..].iter().all(|count| *count > 0), "served {served:?}, fetched {fetched:?}");
 }
+
+#[test]
+fn a_small_folder_is_known_with_the_greeting() {
+    let mut world = World::new(4, &TWO);
+    world.start(0, false);
+    bytes(&mut world, 0, "film", long(4, 3_000_000));
+    text(&mut world, 0, "notes", "hello");
+    world.run_until_quiet();
+    world.start(1, false);
+    world.connect(1, 0);
+    settled(&mut world);
+    assert_eq!(world.devices[1].effects.get("nodes"), None);
+    assert_eq!(world.devices[1].contents(), world.devices[0].contents());
+}

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::engine::{Event, Ticket};
-use protocol::message::ChunkWanted;
+use protocol::engine::{Event, FolderStore, Ticket};
+use protocol::head::SignedHead;
+use protocol::message::{ChunkWanted, MAX_HEADS, Message};
 use protocol::{NodeId, NodeStore};
 use tokio::sync::oneshot;
 
@@ -108,9 +109,44 @@ impl Cancels {
     }
 }
 
+/// What everyone who joins is told; kept up to date by the loop.
+#[derive(Clone, Default)]
+pub(super) struct Greeting {
+    heads: Vec<SignedHead>,
+    complete: Option<NodeId>,
+}
+
+impl Hands {
+    /// Who joins from now on is told this.
+    pub fn set_greeting(&self, heads: &[SignedHead], complete: Option<NodeId>) {
+        let mut greeting = self.greeting.lock();
+        greeting.complete = complete;
+        if greeting.heads != heads {
+            greeting.heads = heads.to_vec();
+        }
+    }
+
+    /// The first nodes of what the head vouches for.
+    fn first_nodes(&self) -> Option<Vec<Bytes>> {
+        let saved = self.kept.saved().ok()??;
+        protocol::first_nodes(&self.kept, saved.context, saved.entries).ok()
+    }
+}
+
 impl Serve for Hands {
     fn nodes(&self, ids: &[NodeId]) -> Vec<Option<Bytes>> {
         ids.iter().map(|id| self.kept.load(id).ok().flatten()).collect()
+    }
+
+    fn greeting(&self) -> Vec<Message> {
+        let Greeting { heads, complete } = self.greeting.lock().clone();
+        let told = match &heads[..] {
+            [] => return Vec::new(),
+            [head] => Message::NewHead { head: head.clone(), nodes: self.first_nodes().unwrap_or_default() },
+            heads => Message::Heads { heads: heads.iter().take(MAX_HEADS).cloned().collect() },
+        };
+        let complete = complete.map(|entries| Message::Complete { entries });
+        [Some(told), complete].into_iter().flatten().collect()
     }
 
     fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {

@@ -58,6 +58,13 @@ impl Hands {
             self.obey_applied_rules(open);
         }
         open.stage.placed(&contents);
+        for (op, outcome) in batch.iter().zip(&report.outcomes) {
+            if let (Some(Content::File { id, .. }), false) =
+                (op.after.as_ref().map(|after| &after.content), matches!(outcome, apply::Outcome::Done(_)))
+            {
+                open.stage.is_left(id);
+            }
+        }
         let outcomes = batch.into_iter().zip(report.outcomes);
         outcomes.map(|(op, outcome)| self.outcome(open, op, outcome)).collect()
     }
@@ -108,7 +115,10 @@ impl Hands {
         let (id, size) = hash_open(&open.files, file.as_ref(), keep)?;
         match open.root.disk.rename_new(&at, &Place::Staged(crate::folder::stage::staged_name(&id))) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Content::File { id, size }),
+            _ => {
+                open.stage.is_left(&id);
+                Ok(Content::File { id, size })
+            }
         }
     }
 

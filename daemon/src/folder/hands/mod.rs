@@ -91,6 +91,7 @@ pub struct Hands {
     /// The answer to the probe that is under way.
     probe: Mutex<Option<watch::Receiver<Option<bool>>>>,
     cancels: asking::Cancels,
+    greeting: Mutex<asking::Greeting>,
     /// What travels; measured by the loop.
     pub rates: Rates,
 }
@@ -148,6 +149,7 @@ impl Hands {
             unknown: Arc::default(),
             probe: Mutex::new(None),
             cancels: asking::Cancels::default(),
+            greeting: Mutex::default(),
             rates: Rates::default(),
         })
     }

@@ -48,11 +48,6 @@ impl Hands {
         });
     }
 
-    /// After much work much memory is free.
-    pub fn give_memory_back(&self) {
-        drop(self.runtime.spawn_blocking(crate::memory::give_back));
-    }
-
     /// Whether upkeep is at work; it may have made nodes that nobody has been told of.
     pub fn is_tending(&self) -> bool {
         self.tending.load(Ordering::Relaxed)

@@ -24,15 +24,20 @@ impl Scanner<'_, '_> {
         self.look_below(below)
     }
 
-    /// Walks down from these directories, which have been looked at themselves.
+    /// Walks down from these directories, which have been looked at themselves, about in the order of
+    /// paths: so each part of a first scan lies behind those before it, and receivers, who work in
+    /// that order, have not begun with what comes later.
     fn look_below(&mut self, mut directories: Vec<RelPath>) -> Result<(), ScanError> {
+        directories.reverse();
         while let Some(directory) = directories.pop() {
             self.check_stop()?;
+            let before = directories.len();
             match self.cx.files.disk.list(&Place::Folder(directory.clone())) {
                 Ok(listed) => self.compare_names(Some(&directory), listed, &mut directories)?,
                 Err(error) if is_missing(&error) => self.note_unstable(directory),
                 Err(error) => self.parts.unsynced(directory, unreadable(&error)),
             }
+            directories[before..].reverse();
             self.take_ready_answers()?;
         }
         Ok(())

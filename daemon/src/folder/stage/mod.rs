@@ -13,7 +13,7 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
@@ -66,6 +66,9 @@ struct Wanted {
     contents: BTreeMap<ContentId, Content>,
     /// The sum of what is missing: room that is promised.
     missing_bytes: u64,
+    /// What may be staged without being among the contents: by an earlier run, or by others.
+    /// `None`: nobody has looked yet.
+    left: Option<BTreeSet<ContentId>>,
 }
 
 struct Content {
@@ -203,13 +206,20 @@ impl Stage {
     pub fn forget(&self, contents: &[ContentId]) -> io::Result<()> {
         for content in contents {
             self.drop_content(content);
-            remove(&*self.disk, &staged_name(content))?;
+            remove(&*self.disk, &staged_name(content)).inspect_err(|_| self.is_left(content))?;
         }
         Ok(())
     }
 
-    /// These have been taken to their places, as far as that could be done; what is left is found
-    /// again when it is wanted again.
+    /// A content is staged, or may be, though nobody waits for it: somebody else has put it there, or
+    /// it could not be taken to its place.
+    pub fn is_left(&self, content: &ContentId) {
+        if let Some(left) = &mut self.wanted.lock().left {
+            left.insert(*content);
+        }
+    }
+
+    /// These have been taken to their places; what could not be [is left](Self::is_left).
     pub fn placed(&self, contents: &[ContentId]) {
         contents.iter().for_each(|content| self.drop_content(content));
     }
@@ -253,7 +263,7 @@ impl Stage {
 
     fn arrived(&self, chunk: &ChunkWanted, offset: u64) {
         let mut wanted = self.wanted.lock();
-        let Wanted { contents, missing_bytes } = &mut *wanted;
+        let Wanted { contents, missing_bytes, .. } = &mut *wanted;
         let Some(content) = contents.get_mut(&chunk.content) else { return };
         if let Some(missing) = content.missing.remove(&chunk.number) {
             *missing_bytes = missing_bytes.saturating_sub(u64::from(missing.len));
@@ -271,6 +281,7 @@ impl Stage {
 
     fn drop_content(&self, content: &ContentId) {
         let mut wanted = self.wanted.lock();
+        wanted.left.as_mut().map(|left| left.remove(content));
         if let Some(content) = wanted.contents.remove(content) {
             let bytes: u64 = content.missing.values().map(|missing| u64::from(missing.len)).sum();
             wanted.missing_bytes = wanted.missing_bytes.saturating_sub(bytes);

@@ -12,7 +12,7 @@ use protocol::engine::Prepare;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId, RelPath, StoreError};
 
-use super::{Content, Missing, Stage, Unwritten, cannot_write, staged_name};
+use super::{Content, Missing, Stage, Unwritten, Wanted, cannot_write, staged_content, staged_name};
 use crate::disk::{Disk, DiskStat, Kind, Place, ReadFile, StagedName, WriteFile};
 
 /// Fewer chunks than this are copied before another thread has started.
@@ -43,8 +43,10 @@ impl Stage {
         wish: &Prepare,
         free: &mut Option<u64>,
     ) -> Result<Vec<ChunkWanted>, PrepareError> {
-        let at = Place::Staged(staged_name(&wish.content));
-        let staged = self.disk.stat(&at)?;
+        let staged = match self.may_be_staged(wish)? {
+            true => self.disk.stat(&Place::Staged(staged_name(&wish.content)))?,
+            false => None,
+        };
         if let Some(missing) = self.known(wish, staged.as_ref()) {
             return Ok(missing);
         }
@@ -69,6 +71,25 @@ impl Stage {
             }
         }
         Ok(self.want(wish, missing, made_with))
+    }
+
+    /// Not worth a look for each of very many short files: what is staged is known. Where that is
+    /// wrong, the bytes come once more and are written into the file that is there.
+    fn may_be_staged(&self, wish: &Prepare) -> io::Result<bool> {
+        if wish.size > MIN_CHUNK_BYTES as u64 || wish.size == 0 {
+            return Ok(true);
+        }
+        let is_known = |wanted: &Wanted| {
+            let left = wanted.left.as_ref()?;
+            Some(left.contains(&wish.content) || wanted.contents.contains_key(&wish.content))
+        };
+        if let Some(known) = is_known(&self.wanted.lock()) {
+            return Ok(known);
+        }
+        let found: BTreeSet<_> = self.leftovers()?.iter().filter_map(staged_content).collect();
+        let mut wanted = self.wanted.lock();
+        wanted.left.get_or_insert_default().extend(found);
+        Ok(is_known(&wanted).unwrap_or(true))
     }
 
     /// What is missing of a content that has been prepared in this run, and is still there.

@@ -246,3 +246,29 @@ fn what_a_scan_hashed_is_what_staging_asks_for() {
     let wish = staging.wish(&bytes);
     assert_eq!((wish.content, wish.size), (id, size));
 }
+
+#[test]
+fn what_others_have_staged_of_a_short_content_is_taken_up() {
+    let mut staging = staging();
+    let (bytes, other) = (random(4_000, 20), random(4_000, 21));
+    let (wish, brought) = (staging.wish(&bytes), staging.wish(&other));
+    let put = |staging: &Staging, wish: &Prepare, bytes: &[u8]| {
+        let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
+        fs::write(at, bytes).expect("write");
+    };
+    put(&staging, &wish, &bytes);
+    staging.restart();
+    assert_eq!(staging.prepare(&wish), [], "an earlier run has left it");
+    put(&staging, &brought, &other);
+    staging.stage.is_left(&brought.content);
+    assert_eq!(staging.prepare(&brought), [], "a user's edit came out");
+
+    // Nobody has told of it: it comes again, into the file that is there.
+    let (unknown, half) = (random(4_000, 22), random(9_000, 23));
+    let wish = staging.wish(&unknown);
+    put(&staging, &wish, &half);
+    let missing = staging.prepare(&wish);
+    assert_eq!(missing.len(), 1);
+    assert_eq!(staging.stage.write(&missing[0], &Bytes::from(unknown.clone())), Written::Ok);
+    assert_eq!(staging.staged(&wish), Some(unknown));
+}

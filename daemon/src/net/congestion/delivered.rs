@@ -9,6 +9,10 @@
 //! finds out whether the path has become faster. (quinn's own BBR takes rates from single
 //! acknowledgements, which are noise: it overfilled a queue of 100 ms until a quarter was dropped.)
 //!
+//! Others have to live beside it, and it beside them. In a short queue the half beyond the need would
+//! overflow it all the time, and a flow of Cubic starve: so it gives way when more is lost in a round
+//! than radios lose. In a long queue that others keep full it would be pushed out, so it becomes more.
+//!
 //! quinn paces: it spreads a window over a round trip.
 
 use std::any::Any;
@@ -24,15 +28,31 @@ const INITIAL_PACKETS: u64 = 128;
 const MIN_PACKETS: u64 = 8;
 /// The rate is the best of so many rounds.
 const ROUNDS: usize = 10;
-/// Under way, in relation to what the path holds.
+/// Under way, in relation to what the path holds …
 const GAIN: f64 = 1.5;
+/// … where the queue is so short that this is too much for it: others have to live there too …
+const MIN_GAIN: f64 = 1.0;
+/// … and at most, while others fill the queue and would push us out of it.
+const MAX_GAIN: f64 = 2.5;
+/// That it is others shows in even the shortest round trip being so much longer than our own share of
+/// the queue explains.
+const OTHERS: f64 = 1.1;
+/// More than this share is seldom lost by radios, and is a sign of a queue that overflows.
+const OVERFLOWS: f64 = 0.01;
+/// What is left of the gain after a round in which it did.
+const GAIN_KEPT: f64 = 0.9;
+/// By how much the gain changes in a round otherwise.
+const GAIN_STEP: f64 = 0.02;
 /// What acknowledgements may lag behind beyond that, in packets.
 const SLACK_PACKETS: u64 = 16;
 /// A path whose rate has grown by less than this in a round is full.
 const GROWTH: f64 = 1.25;
-/// And so it is when even the shortest round trip of a round is so much longer than the path's: a
-/// queue has formed.
+/// And so it is when the shortest of [`SAMPLES`] round trips is so much longer than the path's: a
+/// queue has formed. Not waiting for the end of the round keeps it from doubling once more, which is
+/// more than the queues of most routers hold.
 const QUEUED: f64 = 1.125;
+/// More packets than travel in one burst, of which only the first finds no queue.
+const SAMPLES: u32 = 32;
 /// Beyond this share the losses of a round are a queue's.
 const MUCH_LOST: f64 = 0.1;
 /// Of the rate, so much is believed after such a round, at least.
@@ -49,10 +69,13 @@ pub(super) struct Delivered {
     mtu: u64,
     window: u64,
     phase: Phase,
+    gain: f64,
     /// Bytes a second, of the last rounds that were not short of data.
     rates: VecDeque<f64>,
     shortest: Option<(Duration, Instant)>,
     round: Round,
+    /// The shortest of the last few round trips, and how many these are.
+    lately: (Duration, u32),
     last_sent: u64,
 }
 
@@ -62,6 +85,12 @@ enum Phase {
     Growing {
         best: f64,
         rounds_without: u8,
+    },
+    /// The path is full; what is under way stays as it is until a whole round with it has shown the
+    /// rate, which the rounds of growth have not.
+    Full {
+        /// The last packet that was sent before.
+        since: u64,
     },
     Steady,
     /// Sending less until then, with the shortest round trip found so far.
@@ -75,7 +104,7 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct Round {
     since: Instant,
-    /// The last packet that was sent before it.
+    /// The last packet that was sent before it, with whose successor it ends.
     ends_after: u64,
     acked: u64,
     lost: u64,
@@ -96,9 +125,11 @@ impl Delivered {
             mtu,
             window: INITIAL_PACKETS * mtu,
             phase: Phase::Growing { best: 0.0, rounds_without: 0 },
+            gain: GAIN,
             rates: VecDeque::new(),
             shortest: None,
             round: Round::new(now, 0),
+            lately: (Duration::MAX, 0),
             last_sent: 0,
         }
     }
@@ -126,23 +157,51 @@ impl Delivered {
             self.rates.push_back(rate);
             self.rates.drain(..self.rates.len().saturating_sub(ROUNDS));
         }
+        self.judge_queue(&round, lost);
         self.judge_growth(&round, rate, lost);
     }
 
     fn judge_growth(&mut self, round: &Round, rate: f64, lost: f64) {
-        let Phase::Growing { best, rounds_without } = &mut self.phase else { return };
-        if rate >= *best * GROWTH {
-            (*best, *rounds_without) = (rate, 0);
-        } else if !round.is_short_of_data {
-            *rounds_without += 1;
+        match &mut self.phase {
+            Phase::Growing { best, rounds_without } => {
+                if rate >= *best * GROWTH {
+                    (*best, *rounds_without) = (rate, 0);
+                } else if !round.is_short_of_data {
+                    *rounds_without += 1;
+                }
+                if *rounds_without > 1 || lost > MUCH_LOST {
+                    self.phase = Phase::Steady;
+                }
+            }
+            Phase::Full { since } if round.ends_after >= *since => self.phase = Phase::Steady,
+            _ => {}
         }
-        let queued = match (round.shortest, self.shortest) {
-            (Some(now), Some((ever, _))) => now > ever.mul_f64(QUEUED),
-            _ => false,
+    }
+
+    fn judge_queue(&mut self, round: &Round, lost: f64) {
+        let explained = self.shortest.map_or(Duration::MAX, |(ever, _)| ever.mul_f64(self.gain * OTHERS));
+        self.gain = if lost > OVERFLOWS {
+            (self.gain * GAIN_KEPT).max(MIN_GAIN)
+        } else if round.is_short_of_data {
+            self.gain
+        } else if round.shortest.is_some_and(|now| now > explained) {
+            (self.gain + GAIN_STEP).min(MAX_GAIN)
+        } else if self.gain > GAIN {
+            (self.gain - GAIN_STEP).max(GAIN)
+        } else {
+            (self.gain + GAIN_STEP).min(GAIN)
         };
-        if *rounds_without > 1 || queued || lost > MUCH_LOST {
-            self.phase = Phase::Steady;
+    }
+
+    /// Whether the last few packets all had to wait; looked at each time that there are enough.
+    fn is_queued(&mut self, sample: Duration) -> bool {
+        let (shortest, count) = &mut self.lately;
+        (*shortest, *count) = (sample.min(*shortest), *count + 1);
+        if *count < SAMPLES {
+            return false;
         }
+        let (lately, _) = std::mem::replace(&mut self.lately, (Duration::MAX, 0));
+        self.shortest.is_some_and(|(ever, _)| lately > ever.mul_f64(QUEUED))
     }
 
     fn measure(&mut self, now: Instant, sample: Duration) {
@@ -180,17 +239,24 @@ impl Delivered {
         smoothed: Duration,
     ) {
         self.round.acked += bytes;
-        self.measure(now, now.saturating_duration_since(sent));
+        let sample = now.saturating_duration_since(sent);
+        self.measure(now, sample);
         self.probe(now, smoothed);
-        if matches!(self.phase, Phase::Growing { .. }) && !is_short_of_data {
+        // Single packets are acknowledged late, which is no queue.
+        if is_short_of_data || !matches!(self.phase, Phase::Growing { .. }) {
+            return;
+        }
+        if self.is_queued(sample) {
+            self.phase = Phase::Full { since: self.last_sent };
+        } else {
             self.window += bytes;
         }
     }
 
     fn set_window(&mut self) {
         let gain = match self.phase {
-            Phase::Growing { .. } => return,
-            Phase::Steady => GAIN,
+            Phase::Growing { .. } | Phase::Full { .. } => return,
+            Phase::Steady => self.gain,
             Phase::Probing { .. } => PROBE_GAIN,
         };
         if let Some(holds) = self.holds() {

@@ -14,8 +14,9 @@ use tracing::debug;
 use super::introducer::Answer;
 use super::relayed;
 use crate::net::dial::FoundBy;
+use crate::net::driver::HANDSHAKE_WITHIN;
 use crate::net::hub::Hub;
-use crate::net::link::{Command, HANDSHAKE_WITHIN};
+use crate::net::link::Command;
 
 /// Who is there and open answers within a round trip or two.
 const INTRODUCE_AFTER: Duration = Duration::from_millis(700);

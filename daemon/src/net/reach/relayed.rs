@@ -14,8 +14,8 @@ use tracing::debug;
 
 use super::introducer::{Answer, Session};
 use crate::net::dial::{FoundBy, Target};
+use crate::net::driver::{self, HANDSHAKE_WITHIN, Origin};
 use crate::net::hub::Hub;
-use crate::net::link::{self, HANDSHAKE_WITHIN, Origin};
 
 /// Relays in use; a device with more peers than that behind bad NATs wants a mapped port.
 const MAX_RELAYS: usize = 64;
@@ -159,7 +159,7 @@ async fn dial_through(hub: &Arc<Hub>, relay: SocketAddr, found_by: FoundBy) {
     match timeout(HANDSHAKE_WITHIN, connecting).await {
         Ok(Ok(connection)) => {
             let origin = Origin::Dialed(Target::Address(relay), found_by);
-            link::run(Arc::clone(hub), connection, origin).await;
+            driver::run(Arc::clone(hub), connection, origin).await;
         }
         Ok(Err(error)) => debug!(%relay, %error, "a dial through a relay has failed"),
         Err(_) => debug!(%relay, "a dial through a relay was not answered"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::{NodeId, NodeStore};
 
 use super::Home;
-use crate::store::{Store, Swept};
+use crate::store::{Durability, Store, Swept};
 
 fn node(n: u32) -> (NodeId, Bytes) {
     let bytes = Bytes::from(n.to_be_bytes().repeat(50));
@@ -37,6 +37,21 @@ fn a_partial_node_is_whole_only_once_settled_and_stays_partial_over_a_restart() 
     store.save_partial(&[(id, bytes)]).expect("saves");
     assert!(store.is_whole(&id).expect("reads") && home.open().is_whole(&id).expect("reads"));
     assert!(store.settle(&[node(9).0]).is_err(), "it is not here");
+}
+
+#[test]
+fn what_was_given_up_at_rest_is_read_anew() {
+    let home = Home::new();
+    let (store, folder) = (home.open(), home.folder());
+    let (id, bytes) = node(1);
+    store.save(&[(id, bytes.clone())]).expect("saves");
+    folder.save(&super::file::records(100), Durability::Process).expect("saves");
+    store.rest();
+    assert!(store.shared.cache.lock().find(&id).is_none(), "nothing is kept");
+    assert_eq!(store.load(&id).expect("reads"), Some(bytes));
+    assert!(store.is_whole(&id).expect("reads"));
+    assert_eq!(folder.counts().expect("reads").records, 100);
+    store.save(&[node(2)]).expect("saves");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use protocol::{Content, Records};
 use rusqlite::StatementStatus;
 
 use super::{Home, file, path};
-use crate::store::records::search_by;
+use crate::store::records::{copies_in_directory, search_by};
 use crate::store::{Changes, Durability, FolderStore};
 
 const FILES: u64 = 100_000;
@@ -70,4 +70,20 @@ fn the_search_for_a_content_is_planned_once_however_often_it_runs() {
         assert_eq!(folder.with_content(&id, 2).expect("reads").len(), 1);
     }
     assert_eq!(planned(&folder), (100, 0));
+}
+
+#[test]
+fn copies_are_found_without_going_through_their_directory() {
+    let home = Home::new();
+    let folder = home.folder();
+    folder.save(&file::records(5_000), Durability::Process).expect("saves");
+    let directory = path("d1");
+    assert!(folder.copies(Some(&directory)).expect("reads").is_empty());
+    let steps = folder.shared.connections.read(|connection| {
+        let mut select = connection.prepare(&copies_in_directory())?;
+        let found = select.query(rusqlite::params![1, b"d1"])?.next()?.is_some();
+        Ok((found, select.get_status(StatementStatus::VmStep)))
+    });
+    let (found, steps) = steps.expect("reads");
+    assert!(!found && steps < 100, "{steps} steps for none of 500");
 }

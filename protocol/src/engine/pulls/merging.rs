@@ -1,5 +1,7 @@
 //! Merging a state that has come whole, and vouching for the result.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::context::Context;
@@ -13,7 +15,7 @@ use crate::store::NodeId;
 use super::Wanted;
 
 impl<S: FolderStore> Engine<S> {
-    pub(super) fn merge_in(&mut self, wanted: &Wanted, context: Context) -> Result<(), EngineError> {
+    pub(super) fn merge_in(&mut self, wanted: Wanted, context: Context) -> Result<(), EngineError> {
         let theirs = State {
             context,
             context_root: wanted.head.context,
@@ -47,6 +49,19 @@ impl<S: FolderStore> Engine<S> {
         self.store.keep(&changes)?;
         let pushed: Vec<_> = wanted.pushed.values().cloned().collect();
         self.announce(before, &pushed);
+        self.keep_pushed_lists(wanted.pushed)
+    }
+
+    /// What came with a head and is no part of its trees may be chunk lists of what it names.
+    fn keep_pushed_lists(&mut self, mut pushed: BTreeMap<NodeId, Bytes>) -> Result<(), EngineError> {
+        let mut known = Vec::new();
+        for id in pushed.keys() {
+            if self.store.is_whole(id)? {
+                known.push(*id);
+            }
+        }
+        known.iter().for_each(|id| drop(pushed.remove(id)));
+        self.staging.keep_pushed(pushed);
         Ok(())
     }
 

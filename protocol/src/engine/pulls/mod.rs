@@ -274,7 +274,7 @@ impl<S: FolderStore> Engine<S> {
                     self.refuse_pull(wanted.peers.first().copied(), error)?;
                     return Ok(None);
                 }
-                self.merge_in(&wanted, context)?;
+                self.merge_in(wanted, context)?;
                 Ok(None)
             }
         }
@@ -304,27 +304,13 @@ impl Pulls {
 impl Active {
     /// Wants what is missing, takes what was pushed; whether the phase is complete.
     fn request(&mut self, store: &impl FolderStore) -> Result<bool, PullError> {
-        loop {
-            let ids = self.phase.wanted(store)?;
-            if ids.is_empty() {
-                return Ok(self.phase.is_complete());
-            }
-            let mut any = false;
-            let mut missing = Vec::new();
-            for id in ids {
-                match self.wanted.pushed.get(&id) {
-                    Some(bytes) => {
-                        any = true;
-                        self.phase.handle_node(store, &bytes.clone())?;
-                    }
-                    None => missing.push(id),
-                }
-            }
-            self.fetch.want(missing);
-            if !any {
-                return Ok(self.phase.is_complete());
-            }
-        }
+        let pushed = &self.wanted.pushed;
+        let missing = match &mut self.phase {
+            Phase::Context(pull) => pull.poll_missing(store, WANTED_AT_ONCE, pushed),
+            Phase::Entries(_, pull) => pull.poll_missing(store, WANTED_AT_ONCE, pushed),
+        };
+        self.fetch.want(missing?);
+        Ok(self.phase.is_complete())
     }
 }
 
@@ -332,13 +318,6 @@ impl Active {
 const WANTED_AT_ONCE: usize = 2_048;
 
 impl Phase {
-    fn wanted(&mut self, store: &impl FolderStore) -> Result<Vec<NodeId>, PullError> {
-        match self {
-            Self::Context(pull) => pull.poll_wanted(store, WANTED_AT_ONCE),
-            Self::Entries(_, pull) => pull.poll_wanted(store, WANTED_AT_ONCE),
-        }
-    }
-
     fn handle_node(&mut self, store: &impl FolderStore, bytes: &Bytes) -> Result<(), PullError> {
         match self {
             Self::Context(pull) => pull.handle_node(store, bytes),

@@ -78,7 +78,7 @@ impl<S: FolderStore> Engine<S> {
         let mut spoilt = Vec::new();
         for (id, content) in &mut self.staging.contents {
             let Progress::List(pull) = &mut content.progress else { continue };
-            match pull.poll_wanted(&self.store, 256) {
+            match pull.poll_missing(&self.store, 256, &self.staging.pushed) {
                 Err(PullError::Store(error)) => return Err(error.into()),
                 Err(_) => spoilt.push(*id),
                 Ok(ids) => self.staging.lists.want(ids),

@@ -10,6 +10,7 @@ mod holding;
 use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
+use bytes::Bytes;
 use keystore::DeviceId;
 
 use super::fetch::NodeFetch;
@@ -34,6 +35,8 @@ pub(super) struct Staging {
     /// The content that was found open last.
     open: Option<ContentId>,
     lists: NodeFetch,
+    /// Nodes that came unasked with the last head, chunk lists perhaps. Not verified yet.
+    pushed: BTreeMap<NodeId, Bytes>,
     scheduler: Scheduler,
     requests: BTreeMap<Ticket, (RequestId, DeviceId)>,
     peers: BTreeMap<DeviceId, PeerKey>,
@@ -83,6 +86,7 @@ impl Default for Staging {
             ahead: BTreeSet::new(),
             open: None,
             lists: NodeFetch::default(),
+            pushed: BTreeMap::new(),
             scheduler: Scheduler::new(Limits::default()),
             requests: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -97,6 +101,11 @@ impl Default for Staging {
 }
 
 impl Staging {
+    /// These came with a head; in place of what came with the one before.
+    pub(super) fn keep_pushed(&mut self, nodes: BTreeMap<NodeId, Bytes>) {
+        self.pushed = nodes;
+    }
+
     /// Wants a content, unless it is wanted already.
     pub(super) fn want(&mut self, path: &RelPath, wish: Prepare) {
         let long = wish.size > MIN_CHUNK_BYTES as u64;

@@ -23,7 +23,7 @@ use crate::entry::{Content, Entry};
 use crate::path::RelPath;
 use crate::render::Entries;
 use crate::store::NodeId;
-use crate::tree::Difference;
+use crate::tree::{Difference, Differences};
 
 /// Paths that could not be applied are tried again this often.
 const RETRY: Duration = Duration::from_secs(30);
@@ -34,6 +34,8 @@ pub(super) struct Step {
     window: Option<Window>,
     /// Up to which path the contents of a state are here, while there is more to do.
     up_to: Option<(NodeId, RelPath)>,
+    /// Up to which path of a state contents have been wanted for windows to come.
+    ahead: Option<(NodeId, RelPath)>,
     /// The state for which the need was counted and deletions were let through.
     counted: Option<NodeId>,
     /// The state of which only removals are left.
@@ -156,6 +158,7 @@ impl<S: FolderStore> Engine<S> {
             self.step.window = None;
             self.step.removals_only = None;
             self.step.up_to = None;
+            self.step.ahead = None;
             self.step.made = Made::default();
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
@@ -231,27 +234,44 @@ impl<S: FolderStore> Engine<S> {
         &self,
     ) -> impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
-        let mut differences = old.diff(&new).peekable();
-        std::iter::from_fn(move || {
-            let first = match differences.next()? {
-                Ok(first) => first,
-                Err(error) => return Some(Err(error.into())),
-            };
-            let path = first.key.path.clone();
-            let mut removed = first.left.clone();
-            let mut edits = vec![(first.key, first.right)];
-            while let Some(Ok(Difference { key, .. })) = differences.peek() {
-                if key.path != path {
-                    break;
-                }
-                if let Some(Ok(next)) = differences.next() {
-                    removed = removed.or(next.left);
-                    edits.push((next.key, next.right));
-                }
-            }
-            Some(Ok((path, edits, removed)))
-        })
+        groups(old.diff(&new))
     }
+
+    /// The same, of what lies behind a path.
+    fn groups_behind(
+        &self,
+        path: &RelPath,
+    ) -> Result<impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>>, EngineError> {
+        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        let mut differences = old.diff(&new);
+        differences.seek_past(|key| key.path <= *path)?;
+        Ok(groups(differences))
+    }
+}
+
+fn groups(
+    differences: Differences<'_, Entry>,
+) -> impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>> {
+    let mut differences = differences.peekable();
+    std::iter::from_fn(move || {
+        let first = match differences.next()? {
+            Ok(first) => first,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let path = first.key.path.clone();
+        let mut removed = first.left.clone();
+        let mut edits = vec![(first.key, first.right)];
+        while let Some(Ok(Difference { key, .. })) = differences.peek() {
+            if key.path != path {
+                break;
+            }
+            if let Some(Ok(next)) = differences.next() {
+                removed = removed.or(next.left);
+                edits.push((next.key, next.right));
+            }
+        }
+        Some(Ok((path, edits, removed)))
+    })
 }
 
 #[cfg(test)]

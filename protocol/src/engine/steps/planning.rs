@@ -16,6 +16,11 @@ use super::window::Window;
 
 /// Bytes of new content in a window, unless one file alone is larger.
 const WINDOW_BYTES: u64 = 512 << 20;
+/// So many windows behind the one that is carried out the network is ahead of the disk: one is
+/// wanted next, and while it is planned, another is on its way.
+const AHEAD_WINDOWS: usize = 2;
+/// More are not gathered, when what comes in between has put the next windows off.
+const MAX_AHEAD_WINDOWS: usize = 4;
 /// How many paths are asked for, to find one that gives a content up.
 const MOVE_CANDIDATES: usize = 4;
 
@@ -221,14 +226,27 @@ impl<S: FolderStore> Engine<S> {
         self.want_all(wishes, false)
     }
 
-    /// While a window is carried out that ends at a path, the network brings what the next one will
+    /// While a window is carried out that ends at a path, the network brings what the next ones will
     /// want. Not for steps that remove something: it may be a rename, which brings its own content.
     pub(super) fn want_ahead(&mut self, last: &RelPath) -> Result<(), EngineError> {
-        let (mut wishes, mut bytes) = (Vec::new(), 0);
-        for group in self.groups_of_differences() {
+        let window = self.settings.window;
+        let state = self.state.entries;
+        let goes_on = self.step.ahead.as_ref().filter(|(of, to)| *of == state && to > last);
+        let from = goes_on.map_or(last, |(_, to)| to).clone();
+        let ahead = self.staging.count_ahead();
+        let most = match goes_on {
+            Some(_) => (AHEAD_WINDOWS * window).saturating_sub(ahead),
+            None => (AHEAD_WINDOWS * window).min((MAX_AHEAD_WINDOWS * window).saturating_sub(ahead)),
+        };
+        let (mut wishes, mut bytes, mut to) = (Vec::new(), 0, from.clone());
+        for group in self.groups_behind(&from)? {
+            if wishes.len() >= most || bytes >= WINDOW_BYTES {
+                break;
+            }
             let (path, edits, removed) = group?;
+            to.clone_from(&path);
             let Some(entry) = edits.iter().find_map(|(_, entry)| entry.as_ref()) else { continue };
-            if path <= *last || self.rules.is_ignored(&path, entry.content.is_directory()) {
+            if self.rules.is_ignored(&path, entry.content.is_directory()) {
                 continue;
             }
             let before = removed.as_ref().map(|entry| &entry.content);
@@ -236,10 +254,8 @@ impl<S: FolderStore> Engine<S> {
                 bytes += wish.size;
                 wishes.push((path, wish));
             }
-            if wishes.len() + self.staging.count_ahead() >= self.settings.window || bytes >= WINDOW_BYTES {
-                break;
-            }
         }
+        self.step.ahead = Some((state, to));
         self.want_all(wishes, true)
     }
 

@@ -244,3 +244,42 @@ proptest::proptest! {
         pair.talk();
     }
 }
+
+fn greeting(folder: u8, messages: &[Message]) -> Vec<u8> {
+    wire::encode_greeting(&secret(folder).folder_id(), messages).encode().to_vec()
+}
+
+#[test]
+fn a_greeting_of_a_folder_that_was_not_joined_is_noise_whether_it_is_here_or_not() {
+    for here in [true, false] {
+        let mut pair = Pair::of(session(MALLORY, binding(7, true)), session(BOB, binding(7, false)));
+        pair.alice.offer(&secret(2), None);
+        pair.bob.offer(&secret(2), None);
+        if here {
+            pair.bob.offer(&secret(1), None);
+        }
+        pair.talk();
+        pair.heard();
+        pair.bob.handle_bytes(&greeting(1, &[complete(1)]));
+        assert_eq!(drain(&mut pair.bob), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn a_greeting_of_anything_but_heads_is_refused() {
+    let head = || Message::Heads { heads: Vec::new() };
+    for messages in [vec![news(1)], vec![head(), head(), complete(1)]] {
+        let mut pair = half_joined();
+        let to_alice = drain(&mut pair.bob).0;
+        pair.alice.handle_bytes(&to_alice);
+        drain(&mut pair.alice);
+        let frames: Vec<u8> = messages.iter().flat_map(|message| message.encode(0).encode()).collect();
+        let folder = secret(1).folder_id();
+        let payload = crate::message::cbor::write_map(2, |e| {
+            e.u8(0)?.bytes(&folder.0)?.u8(1)?.bytes(&frames).map(|_| ())
+        });
+        pair.alice.handle_bytes(&Frame::ignorable(kind::GREETING, payload).encode());
+        let heard = drain(&mut pair.alice).1;
+        assert!(matches!(heard[..], [Output::Close(SessionError::Message(_))]), "{heard:?}");
+    }
+}
