@@ -43,7 +43,7 @@ impl Watched {
             match what {
                 Noticed::Everything => return None,
                 Noticed::Paths(some) | Noticed::Removed(some) => {
-                    paths.extend(some.iter().map(ToString::to_string))
+                    paths.extend(some.iter().map(ToString::to_string));
                 }
             }
         }
