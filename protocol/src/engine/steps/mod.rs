@@ -28,6 +28,9 @@ use crate::tree::{Difference, Differences};
 /// Paths that could not be applied are tried again this often.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// What differs at a path: the edits, and one of the entries that go.
+type Group = (RelPath, Edits, Option<Entry>);
+
 /// The running step.
 #[derive(Default)]
 pub(super) struct Step {
@@ -228,11 +231,8 @@ impl<S: FolderStore> Engine<S> {
         Ok(gone.len() as u64)
     }
 
-    /// What differs between the applied entries and the state, path by path: the edits, and one of
-    /// the entries that go.
-    pub(super) fn groups_of_differences(
-        &self,
-    ) -> impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>> {
+    /// What differs between the applied entries and the state, path by path.
+    pub(super) fn groups_of_differences(&self) -> impl Iterator<Item = Result<Group, EngineError>> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
         groups(old.diff(&new))
     }
@@ -241,7 +241,7 @@ impl<S: FolderStore> Engine<S> {
     fn groups_behind(
         &self,
         path: &RelPath,
-    ) -> Result<impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>>, EngineError> {
+    ) -> Result<impl Iterator<Item = Result<Group, EngineError>>, EngineError> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
         let mut differences = old.diff(&new);
         differences.seek_past(|key| key.path <= *path)?;
@@ -249,9 +249,7 @@ impl<S: FolderStore> Engine<S> {
     }
 }
 
-fn groups(
-    differences: Differences<'_, Entry>,
-) -> impl Iterator<Item = Result<(RelPath, Edits, Option<Entry>), EngineError>> {
+fn groups(differences: Differences<'_, Entry>) -> impl Iterator<Item = Result<Group, EngineError>> {
     let mut differences = differences.peekable();
     std::iter::from_fn(move || {
         let first = match differences.next()? {
