@@ -18,7 +18,7 @@ use crate::tree::Node;
 
 /// Bytes of nodes in a greeting: what a new connection may send at once anyway, and little enough
 /// where the peer has all of it, as after a break of the line.
-pub const GREETING_BYTES: usize = 16 << 10;
+pub const GREETING_BYTES: usize = 8 << 10;
 
 /// What hangs below a node.
 #[derive(Clone, Copy)]

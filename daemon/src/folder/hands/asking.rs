@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -109,11 +110,28 @@ impl Cancels {
     }
 }
 
+/// First nodes are told once in this time: who joins again and again after a break has them, and it
+/// is not known yet who it is.
+const BETWEEN_NODES: Duration = Duration::from_secs(10);
+
 /// What everyone who joins is told; kept up to date by the loop.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Greeting {
     heads: Vec<SignedHead>,
     complete: Option<NodeId>,
+    /// When first nodes were told last.
+    nodes_at: Option<Instant>,
+}
+
+impl Greeting {
+    /// Whether first nodes are told now.
+    fn takes_turn(&mut self, now: Instant) -> bool {
+        let is_due = self.nodes_at.is_none_or(|at| now.duration_since(at) >= BETWEEN_NODES);
+        if is_due {
+            self.nodes_at = Some(now);
+        }
+        is_due
+    }
 }
 
 impl Hands {
@@ -139,10 +157,17 @@ impl Serve for Hands {
     }
 
     fn greeting(&self) -> Vec<Message> {
-        let Greeting { heads, complete } = self.greeting.lock().clone();
+        let (heads, complete, with_nodes) = {
+            let mut greeting = self.greeting.lock();
+            let with_nodes = greeting.heads.len() == 1 && greeting.takes_turn(Instant::now());
+            (greeting.heads.clone(), greeting.complete, with_nodes)
+        };
         let told = match &heads[..] {
             [] => return Vec::new(),
-            [head] => Message::NewHead { head: head.clone(), nodes: self.first_nodes().unwrap_or_default() },
+            [head] => {
+                let nodes = if with_nodes { self.first_nodes() } else { None };
+                Message::NewHead { head: head.clone(), nodes: nodes.unwrap_or_default() }
+            }
             heads => Message::Heads { heads: heads.iter().take(MAX_HEADS).cloned().collect() },
         };
         let complete = complete.map(|entries| Message::Complete { entries });
@@ -151,5 +176,18 @@ impl Serve for Hands {
 
     fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
         self.opened()?.server.chunk(wanted).ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_joins_again_and_again_is_not_told_everything_each_time() {
+        let (mut greeting, start) = (Greeting::default(), Instant::now());
+        assert!(greeting.takes_turn(start));
+        assert!(!greeting.takes_turn(start + BETWEEN_NODES / 2));
+        assert!(greeting.takes_turn(start + BETWEEN_NODES));
     }
 }
