@@ -62,7 +62,7 @@ impl Hands {
             if let (Some(Content::File { id, .. }), false) =
                 (op.after.as_ref().map(|after| &after.content), matches!(outcome, apply::Outcome::Done(_)))
             {
-                open.stage.is_left(id);
+                open.stage.note_left(id);
             }
         }
         let outcomes = batch.into_iter().zip(report.outcomes);
@@ -116,7 +116,7 @@ impl Hands {
         match open.root.disk.rename_new(&at, &Place::Staged(crate::folder::stage::staged_name(&id))) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
             _ => {
-                open.stage.is_left(&id);
+                open.stage.note_left(&id);
                 Ok(Content::File { id, size })
             }
         }

@@ -200,20 +200,20 @@ impl Stage {
     pub fn forget(&self, contents: &[ContentId]) -> io::Result<()> {
         for content in contents {
             self.drop_content(content);
-            remove(&*self.disk, &staged_name(content)).inspect_err(|_| self.is_left(content))?;
+            remove(&*self.disk, &staged_name(content)).inspect_err(|_| self.note_left(content))?;
         }
         Ok(())
     }
 
     /// A content is staged, or may be, though nobody waits for it: somebody else has put it there, or
     /// it could not be taken to its place.
-    pub fn is_left(&self, content: &ContentId) {
+    pub fn note_left(&self, content: &ContentId) {
         if let Some(left) = &mut self.wanted.lock().left {
             left.insert(*content);
         }
     }
 
-    /// These have been taken to their places; what could not be [is left](Self::is_left).
+    /// These have been taken to their places; what could not be [is left](Self::note_left).
     pub fn placed(&self, contents: &[ContentId]) {
         contents.iter().for_each(|content| self.drop_content(content));
     }

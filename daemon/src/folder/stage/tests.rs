@@ -260,7 +260,7 @@ fn what_others_have_staged_of_a_short_content_is_taken_up() {
     staging.restart();
     assert_eq!(staging.prepare(&wish), [], "an earlier run has left it");
     put(&staging, &brought, &other);
-    staging.stage.is_left(&brought.content);
+    staging.stage.note_left(&brought.content);
     assert_eq!(staging.prepare(&brought), [], "a user's edit came out");
 
     // Nobody has told of it: it comes again, into the file that is there.

@@ -1,6 +1,6 @@
 //! Carrying out a window, and what has become of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::commit::Draft;
@@ -8,11 +8,22 @@ use crate::engine::staging::Failure;
 use crate::engine::{
     Busy, Changes, Effect, Engine, EngineError, FolderStore, Outcome, Reason, Source, Unapplied,
 };
-use crate::entry::{Content, Entry};
+use crate::entry::{Content, ContentId, Entry};
 use crate::path::RelPath;
 use crate::plan::Why;
 use crate::record::Seen;
 use crate::version::Version;
+
+/// What the outcomes of a window lead to.
+#[derive(Default)]
+struct Taken {
+    /// Something was done.
+    progress: bool,
+    /// Contents that were not put where they were wanted.
+    left: BTreeSet<ContentId>,
+    /// Users' edits that came out.
+    edits: Vec<(RelPath, Seen)>,
+}
 
 impl<S: FolderStore> Engine<S> {
     /// All that can be had is here. Whether anything is to be done.
@@ -94,7 +105,6 @@ impl<S: FolderStore> Engine<S> {
             self.step.up_to = Some((window.roots.0, path));
         }
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
-        let mut edits = Vec::new();
         let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));
         let not_empty = self.note_unplanned(&mut changes, window.waiting.into_iter().chain(blocked));
         for path in window.settled {
@@ -102,37 +112,14 @@ impl<S: FolderStore> Engine<S> {
                 self.set_unapplied(&mut changes, path, None);
             }
         }
-        let mut progress = false;
-        let mut left = BTreeSet::new();
-        for (path, outcome) in outcomes {
-            let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
-            progress |= done;
-            if done {
-                self.step.made.add(&path);
-            }
-            self.step.let_through -=
-                u64::from(done && window.deletes.contains(&path)).min(self.step.let_through);
-            match window.sources.get(&path) {
-                Some(Source::Staged(content)) if !done => drop(left.insert(*content)),
-                Some(Source::Staged(content)) => self.staging.is_shown(content),
-                Some(Source::Moved(from, _)) if done => {
-                    self.set_unapplied(&mut changes, from.clone(), None);
-                    changes.records.push((from.clone(), None));
-                }
-                Some(Source::Moved(from, _)) => self.set_waiting(&mut changes, from.clone()),
-                _ => {}
-            }
-            if let Some(edit) = self.on_outcome(now, &mut changes, path, outcome) {
-                edits.push(edit);
-            }
-        }
+        let taken = self.take_outcomes(now, &window.sources, &window.deletes, outcomes, &mut changes);
         self.judge_not_empty(&mut changes, not_empty);
         if !window.sources.is_empty() {
-            let taken: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
-            self.staging.take(&taken);
-            self.forget(left.into_iter().collect());
+            let used: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
+            self.staging.take(&used);
+            self.forget(taken.left.into_iter().collect());
         }
-        if progress {
+        if taken.progress {
             self.stuck.clear();
             self.retry(Reason::Waiting);
         }
@@ -145,8 +132,8 @@ impl<S: FolderStore> Engine<S> {
         self.applied = self.tree(self.applied).edit(window.edits)?.root;
         changes.saved = Some(self.saved());
         let before = self.told;
-        if !edits.is_empty() && self.is_writer() {
-            self.commit_displaced(edits, &mut changes)?;
+        if !taken.edits.is_empty() && self.is_writer() {
+            self.commit_displaced(taken.edits, &mut changes)?;
         }
         self.store.keep(&changes)?;
         self.announce(before, &[]);
@@ -155,6 +142,40 @@ impl<S: FolderStore> Engine<S> {
             self.forget(forgotten);
         }
         Ok(())
+    }
+
+    /// What has become of the operations of a window.
+    fn take_outcomes(
+        &mut self,
+        now: Duration,
+        sources: &BTreeMap<RelPath, Source>,
+        deletes: &BTreeSet<RelPath>,
+        outcomes: Vec<(RelPath, Outcome)>,
+        changes: &mut Changes,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        for (path, outcome) in outcomes {
+            let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
+            taken.progress |= done;
+            if done {
+                self.step.made.add(&path);
+            }
+            self.step.let_through -= u64::from(done && deletes.contains(&path)).min(self.step.let_through);
+            match sources.get(&path) {
+                Some(Source::Staged(content)) if !done => drop(taken.left.insert(*content)),
+                Some(Source::Staged(content)) => self.staging.is_shown(content),
+                Some(Source::Moved(from, _)) if done => {
+                    self.set_unapplied(changes, from.clone(), None);
+                    changes.records.push((from.clone(), None));
+                }
+                Some(Source::Moved(from, _)) => self.set_waiting(changes, from.clone()),
+                _ => {}
+            }
+            if let Some(edit) = self.on_outcome(now, changes, path, outcome) {
+                taken.edits.push(edit);
+            }
+        }
+        taken
     }
 
     /// Why nothing could be planned for these. Answers the directories that are not empty, of which

@@ -94,18 +94,23 @@ fn a_man_in_the_middle_joins_nothing() {
     }
 }
 
+/// Mallory is a member of folder 2 and knows the id of folder 1, which bob has or has not.
+fn mallory_in_folder_two(has_one: bool) -> Pair {
+    let mut pair = Pair::of(session(MALLORY, binding(7, true)), session(BOB, binding(7, false)));
+    pair.alice.offer(&secret(2), None);
+    pair.bob.offer(&secret(2), None);
+    if has_one {
+        pair.bob.offer(&secret(1), None);
+    }
+    pair.talk();
+    pair.heard();
+    pair
+}
+
 #[test]
 fn a_welcome_to_a_folder_that_was_not_proved_is_refused_whether_it_is_here_or_not() {
-    // Mallory is a member of folder 2 and knows the id of folder 1.
     for here in [true, false] {
-        let mut pair = Pair::of(session(MALLORY, binding(7, true)), session(BOB, binding(7, false)));
-        pair.alice.offer(&secret(2), None);
-        pair.bob.offer(&secret(2), None);
-        if here {
-            pair.bob.offer(&secret(1), None);
-        }
-        pair.talk();
-        pair.heard();
+        let mut pair = mallory_in_folder_two(here);
         let welcome = welcome_of(MALLORY, &secret(1), None);
         pair.bob.handle_bytes(&welcome.encode().encode());
         assert_eq!(drain(&mut pair.bob).1, [Output::Close(SessionError::Unexpected(kind::WELCOME))]);
@@ -252,14 +257,7 @@ fn greeting(folder: u8, messages: &[Message]) -> Vec<u8> {
 #[test]
 fn a_greeting_of_a_folder_that_was_not_joined_is_noise_whether_it_is_here_or_not() {
     for here in [true, false] {
-        let mut pair = Pair::of(session(MALLORY, binding(7, true)), session(BOB, binding(7, false)));
-        pair.alice.offer(&secret(2), None);
-        pair.bob.offer(&secret(2), None);
-        if here {
-            pair.bob.offer(&secret(1), None);
-        }
-        pair.talk();
-        pair.heard();
+        let mut pair = mallory_in_folder_two(here);
         pair.bob.handle_bytes(&greeting(1, &[complete(1)]));
         assert_eq!(drain(&mut pair.bob), (vec![], vec![]));
     }
