@@ -50,7 +50,10 @@ impl Staging {
     }
 
     fn staged(&self, wish: &Prepare) -> Option<Vec<u8>> {
-        fs::read(self.world.at(".syncd/staging").join(staged_name(&wish.content).as_str())).ok()
+        let place = Place::Staged(staged_name(&wish.content));
+        let mut bytes = Vec::new();
+        self.world.disk.open(&place).ok()?.append_at(&mut bytes, 1 << 20, 0).ok()?;
+        Some(bytes)
     }
 
     /// A stage as after a restart.
