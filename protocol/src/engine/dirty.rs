@@ -8,6 +8,8 @@ use crate::path::RelPath;
 
 /// How long it must have been quiet before a single save is looked at.
 const QUIET: Duration = Duration::from_millis(50);
+/// The same where nobody but we have been at work, as far as is known: for the news to be complete.
+const QUIET_OF_OURS: Duration = Duration::from_millis(10);
 /// What each further path of a burst adds to that.
 const QUIET_A_PATH: Duration = Duration::from_millis(1);
 /// The longest that quiet is waited for after the last event.
@@ -51,14 +53,8 @@ impl Dirty {
         self.last = now;
         match noticed {
             Noticed::Everything => (self.everything, self.is_lost) = (true, true),
-            Noticed::Paths(paths) => paths.into_iter().for_each(|path| {
-                let counts = u32::from(!is_ours(&path));
-                self.burst += self.add_path(path) * counts;
-            }),
-            Noticed::Removed(paths) => paths.into_iter().for_each(|path| {
-                let counts = u32::from(!is_ours(&path));
-                self.burst += self.add_removed(path) * counts;
-            }),
+            Noticed::Paths(paths) => self.add_each(paths, is_ours, Self::add_path),
+            Noticed::Removed(paths) => self.add_each(paths, is_ours, Self::add_removed),
         }
         if self.count() > MAX_PATHS {
             self.everything = true;
@@ -66,6 +62,21 @@ impl Dirty {
         if self.everything {
             self.paths.clear();
             self.removed.clear();
+        }
+    }
+
+    fn add_each(
+        &mut self,
+        paths: Vec<RelPath>,
+        is_ours: impl Fn(&RelPath) -> bool,
+        add: impl Fn(&mut Self, RelPath) -> u32,
+    ) {
+        for path in paths {
+            let is_ours = is_ours(&path);
+            let new = add(self, path);
+            if !is_ours {
+                self.burst = (self.burst + new).max(1);
+            }
         }
     }
 
@@ -114,7 +125,10 @@ impl Dirty {
         if self.burst == 0 && more {
             return self.is_any().then(|| self.first + PATIENCE);
         }
-        let quiet = (QUIET + QUIET_A_PATH.saturating_mul(self.burst)).min(QUIET_AT_MOST);
+        let quiet = match self.burst {
+            0 => QUIET_OF_OURS,
+            burst => (QUIET + QUIET_A_PATH.saturating_mul(burst)).min(QUIET_AT_MOST),
+        };
         let patience = if self.paths.is_empty() && !whole { PATIENCE_WITH_REMOVALS } else { PATIENCE };
         self.is_any().then(|| (self.last + quiet).min(self.first + patience))
     }
@@ -178,10 +192,15 @@ mod tests {
         let made = || Noticed::Paths(paths(&names.iter().map(String::as_str).collect::<Vec<_>>()));
         dirty.add(SECOND, made(), |_| true);
         assert_eq!(dirty.due(true, true), Some(SECOND + PATIENCE), "there is more to come");
-        assert_eq!(dirty.due(true, false), Some(SECOND + QUIET));
+        assert_eq!(dirty.due(true, false), Some(SECOND + QUIET_OF_OURS));
         dirty.add(SECOND * 2, Noticed::Paths(paths(&["a"])), |_| false);
         assert_eq!(dirty.due(true, true), Some(SECOND * 2 + QUIET + QUIET_A_PATH), "a user's save");
         assert_eq!(dirty.take().1.len(), 5_001);
+
+        dirty.add(SECOND, made(), |_| true);
+        dirty.add(SECOND, Noticed::Paths(paths(&["f7"])), |_| false);
+        assert_eq!(dirty.due(true, true), Some(SECOND + QUIET + QUIET_A_PATH), "of a path that we made");
+        dirty.take();
 
         dirty.add(SECOND, made(), |_| false);
         assert_eq!(dirty.due(true, false), Some(SECOND + QUIET_AT_MOST), "somebody else is at work");
