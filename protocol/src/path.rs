@@ -91,8 +91,21 @@ impl RelPath {
 
     /// The directory that holds this path; `None` is the root.
     pub fn parent(&self) -> Option<Self> {
-        let slash = self.0.iter().rposition(|b| *b == b'/')?;
-        Some(Self(self.0[..slash].into()))
+        Some(Self(self.directory_bytes()?.into()))
+    }
+
+    /// Whether both lie directly in the same directory.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.directory_bytes() == other.directory_bytes()
+    }
+
+    /// Whether this path lies directly in `directory` (`None` is the root).
+    pub fn is_directly_in(&self, directory: Option<&Self>) -> bool {
+        self.directory_bytes() == directory.map(Self::as_bytes)
+    }
+
+    fn directory_bytes(&self) -> Option<&[u8]> {
+        Some(&self.0[..self.0.iter().rposition(|b| *b == b'/')?])
     }
 
     /// All directories above this path, the nearest first, without the root.
@@ -172,9 +185,18 @@ pub fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
 
 /// How many bytes two paths have in common. Neighbours have most, so words are compared.
 fn common_len(a: &[u8], b: &[u8]) -> usize {
-    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-    let at = 8 * words.take_while(|(x, y)| u64::from_ne_bytes(**x) == u64::from_ne_bytes(**y)).count();
-    at + a[at..].iter().zip(&b[at..]).take_while(|(x, y)| x == y).count()
+    let mut at = 0;
+    while let (Some(x), Some(y)) = (a[at..].first_chunk(), b[at..].first_chunk()) {
+        let differing = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differing != 0 {
+            return at + differing.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at
 }
 
 fn separator_first(byte: u8) -> u8 {

@@ -32,22 +32,27 @@ impl Guard {
     /// Whether `count` more deletions, made here or arriving, are too many for a folder that had
     /// `files` before. Those that are let through count from then on.
     pub(super) fn refuses(&mut self, now: Duration, count: u64, files: u64, percent: u8, here: bool) -> bool {
-        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
-            self.recent.pop_front();
-        }
-        let recent: u64 = self.recent.iter().map(|(_, count)| count).sum();
-        let limit = FREE.max((files + recent) * u64::from(percent) / 100);
+        let refuses = self.is_too_many(now, count, files, percent);
         if count == 0 {
             return false;
         }
         if if here { self.approved_here } else { std::mem::take(&mut self.approved_arrivals) } {
             return false;
         }
-        let refuses = percent != 0 && recent + count > limit;
         if !refuses {
             self.recent.push_back((now, count));
         }
         refuses
+    }
+
+    /// Whether that would be refused unless a person has approved it.
+    pub(super) fn is_too_many(&mut self, now: Duration, count: u64, files: u64, percent: u8) -> bool {
+        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
+            self.recent.pop_front();
+        }
+        let recent: u64 = self.recent.iter().map(|(_, count)| count).sum();
+        let limit = FREE.max((files + recent) * u64::from(percent) / 100);
+        percent != 0 && count != 0 && recent + count > limit
     }
 
     pub(super) fn approve(&mut self) {

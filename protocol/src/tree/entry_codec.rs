@@ -6,6 +6,8 @@
 //! version; they are kept byte by byte, because an old device that merges must not destroy them,
 //! and one that refused them would stop the folder until it is updated.
 
+use std::cmp::Ordering;
+
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
@@ -37,6 +39,10 @@ impl Item for Entry {
 
     fn key(&self) -> EntryKey {
         Self::key(self)
+    }
+
+    fn cmp_key(&self, key: &EntryKey) -> Ordering {
+        self.path.cmp(&key.path).then_with(|| self.version.cmp(&key.version))
     }
 
     fn key_hash(key: &EntryKey) -> blake3::Hash {

@@ -1,6 +1,6 @@
 //! Carrying out a window, and what has become of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
 use crate::commit::Draft;
@@ -13,6 +13,8 @@ use crate::path::RelPath;
 use crate::plan::Why;
 use crate::record::Seen;
 use crate::version::Version;
+
+use super::Searched;
 
 /// What the outcomes of a window lead to.
 #[derive(Default)]
@@ -100,9 +102,12 @@ impl<S: FolderStore> Engine<S> {
     ) -> Result<(), EngineError> {
         let Some(window) = self.step.window.take() else { return Ok(()) };
         let is_overtaken = window.roots.0 != self.state.entries;
-        if let (Some(path), false) = (window.up_to, is_overtaken) {
-            self.news.set_up_to(window.roots.0, path.clone());
-            self.step.up_to = Some((window.roots.0, path));
+        if let (Some(searched), false) = (window.searched, is_overtaken) {
+            if let Searched::Until(Bound::Excluded(path)) = &searched {
+                self.news.set_up_to(window.roots.0, path.clone());
+                self.step.up_to = Some((window.roots.0, path.clone()));
+            }
+            self.step.searched = searched;
         }
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
         let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));
