@@ -93,7 +93,7 @@ impl<S: FolderStore> Engine<S> {
         for (_, record) in &gone {
             let mut elsewhere = seen.contains(&record.shown.content);
             if let (false, Content::File { id, .. }) = (elsewhere, &record.shown.content) {
-                elsewhere = self.store.with_content(id, 8)?.iter().any(|path| !paths.contains(path));
+                elsewhere = self.with_content(id, 8)?.iter().any(|path| !paths.contains(path));
             }
             count += u64::from(!elsewhere);
         }
@@ -192,7 +192,7 @@ impl<S: FolderStore> Engine<S> {
         }
         let before = self.told;
         self.commit(Draft { version, removed: Vec::new(), put }, &mut changes)?;
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         self.announce(before, &[]);
         Ok(())
     }
@@ -215,7 +215,7 @@ impl<S: FolderStore> Engine<S> {
         self.leave_open(&mut changes, paths.iter().cloned())?;
         self.stuck.clear();
         self.retry(Reason::Waiting);
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         Ok(())
     }
 

@@ -47,6 +47,11 @@ impl Group {
 
     /// What the path itself shows, and the contents that lose there: each with its best entry.
     fn resolve(&self) -> (Option<Shown>, Vec<(&Entry, Shown)>) {
+        match &self.entries[..] {
+            [] => return (self.below.then(implied), Vec::new()),
+            [only] if self.is_simple() => return (Some(shown(&[only])), Vec::new()),
+            _ => {}
+        }
         let mut contents: Vec<Vec<&Entry>> = Vec::new();
         let mut ranked: Vec<&Entry> = self.entries.iter().collect();
         ranked.sort_by_key(|e| std::cmp::Reverse(e.rank()));

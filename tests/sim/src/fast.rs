@@ -17,8 +17,6 @@ use protocol::{Content, ContentId, Metadata, NodeStore, Record, RelPath, Seen, S
 use crate::path;
 use crate::store::Store;
 
-/// Observations that a scan hands on at once.
-const PART: usize = 8_192;
 /// Bytes of each file.
 const FILE_BYTES: u64 = 10_000;
 /// The other device.
@@ -35,7 +33,9 @@ pub struct Fast {
     /// How long it has worked so far.
     pub time: Duration,
     /// What the next scan finds.
-    pub to_scan: Vec<Observation>,
+    to_scan: Vec<Observation>,
+    /// Observations that it hands on at once.
+    part: usize,
     now: Duration,
     sent: Vec<Message>,
 }
@@ -60,7 +60,9 @@ impl Fast {
         let engine = Engine::new(store.clone(), identity, settings.clone(), start, now);
         let engine = engine.expect("memory holds it");
         let (time, to_scan, sent) = Default::default();
-        Self { engine, store, time, to_scan, now, sent }
+        // Each part is a head, which comes while windows of the ones before are worked off.
+        let part = 2 * settings.window;
+        Self { engine, store, time, to_scan, part, now, sent }
     }
 
     /// Two that have met: the first has the folder, the second nothing.
@@ -84,7 +86,7 @@ impl Fast {
             Effect::Scan(_) => {
                 let all = std::mem::take(&mut self.to_scan);
                 let parts = all
-                    .chunks(PART)
+                    .chunks(self.part)
                     .map(|part| Event::Scanned { observations: part.to_vec(), unsynced: Vec::new() });
                 return parts.chain([Event::ScanEnded(Ok(()))]).collect();
             }

@@ -119,7 +119,7 @@ impl<S: FolderStore> Engine<S> {
         self.step.has_removals |= after.has_removals;
         self.step.need_files = (self.step.need_files + after.files).saturating_sub(before.files);
         self.step.need_bytes = (self.step.need_bytes + after.bytes).saturating_sub(before.bytes);
-        self.step.search_again_from(first_put);
+        self.step.search_again_from(first_put, counted, self.state.entries);
         Ok(true)
     }
 
@@ -188,7 +188,7 @@ impl<S: FolderStore> Engine<S> {
     /// Whether a path has this content, and keeps it.
     fn is_shown_elsewhere(&self, state: &dyn Entries, content: &Content) -> Result<bool, EngineError> {
         let Content::File { id, .. } = content else { return Ok(false) };
-        for path in self.store.with_content(id, CANDIDATES)? {
+        for path in self.with_content(id, CANDIDATES)? {
             if state.at(&path)?.iter().any(|entry| entry.content == *content) {
                 return Ok(true);
             }

@@ -119,8 +119,12 @@ impl Step {
         self.searched = Searched::default();
     }
 
-    /// Something is put at a path that was not there when it was searched.
-    fn search_again_from(&mut self, first: Option<RelPath>) {
+    /// The state has moved on, and puts something from this path on: what lies before it has been
+    /// searched as before.
+    fn search_again_from(&mut self, first: Option<RelPath>, old: NodeId, new: NodeId) {
+        let ahead =
+            self.ahead.take().filter(|(of, to)| *of == old && first.as_ref().is_none_or(|first| to < first));
+        self.ahead = ahead.map(|(_, to)| (new, to));
         let Some(first) = first else { return };
         let is_ahead = match &self.searched {
             Searched::Until(Bound::Unbounded) => true,

@@ -70,7 +70,7 @@ impl<S: FolderStore> Engine<S> {
             self.staging.take(&lacking);
             self.forget(lacking);
         }
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         if ops.is_empty() {
             return Ok(false);
         }
@@ -140,7 +140,7 @@ impl<S: FolderStore> Engine<S> {
         if !taken.edits.is_empty() && self.is_writer() {
             self.commit_displaced(taken.edits, &mut changes)?;
         }
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         self.announce(before, &[]);
         if self.applied == self.state.entries {
             let forgotten = self.staging.clear();
@@ -284,7 +284,7 @@ impl<S: FolderStore> Engine<S> {
         let mut changes = Changes::default();
         let before = self.told;
         self.commit_displaced(edits, &mut changes)?;
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         self.announce(before, &[]);
         Ok(())
     }

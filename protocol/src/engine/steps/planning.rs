@@ -246,7 +246,7 @@ impl<S: FolderStore> Engine<S> {
             if movers.contains_key(id) {
                 continue;
             }
-            for candidate in self.store.with_content(id, MOVE_CANDIDATES)? {
+            for candidate in self.with_content(id, MOVE_CANDIDATES)? {
                 if candidate == *path || taken.contains(&candidate) || renderer.path(&candidate)?.is_some() {
                     continue;
                 }
@@ -320,7 +320,7 @@ impl<S: FolderStore> Engine<S> {
             Some(&Content::File { id, size }) if size > MIN_CHUNK_BYTES as u64 => Some((path.clone(), id)),
             _ => None,
         };
-        let same = self.store.with_content(&id, MOVE_CANDIDATES)?;
+        let same = self.with_content(&id, MOVE_CANDIDATES)?;
         Ok(Some(Prepare { content: id, size, mode, same, earlier }))
     }
 
