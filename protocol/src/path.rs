@@ -59,6 +59,20 @@ impl RelPath {
         Ok(Self(bytes.into()))
     }
 
+    /// Parses the first `shared` bytes of this path and what else follows them.
+    pub(crate) fn parse_beside(&self, shared: usize, rest: &[u8]) -> Result<Self, PathError> {
+        let start = self.0.get(..shared).unwrap_or(&self.0);
+        if start.len() + rest.len() > MAX_PATH_BYTES {
+            return Err(PathError::TooLong);
+        }
+        let bytes: Arc<[u8]> = start.iter().chain(rest).copied().collect();
+        // Of the names that are shared as a whole it is known that they are sound.
+        let new = start.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+        bytes[new..].split(|b| *b == b'/').try_for_each(check_name)?;
+        let path = Self(bytes);
+        if path.depth() > MAX_DEPTH { Err(PathError::TooLong) } else { Ok(path) }
+    }
+
     /// The path of `name` inside `directory` (`None` is the root).
     pub fn join(directory: Option<&Self>, name: &[u8]) -> Result<Self, PathError> {
         let Some(directory) = directory else {
@@ -251,6 +265,24 @@ mod tests {
             assert_eq!(RelPath::parse(bytes), Err(error), "{}", bytes.escape_ascii());
         }
         assert_eq!(RelPath::parse(&b"a/".repeat(600)[..1199]), Err(PathError::TooLong));
+    }
+
+    #[test]
+    fn a_path_beside_another_is_parsed_as_if_it_were_alone() {
+        let before = RelPath::parse(b"a/bc/d").expect("valid");
+        for shared in 0..=6 {
+            for rest in [&b""[..], b"x", b"/", b"/x", b".", b"./x", b"..", b"b/.syncd", b"b//c", b"\0"] {
+                let whole = [&before.as_bytes()[..shared], rest].concat();
+                assert_eq!(
+                    before.parse_beside(shared, rest),
+                    RelPath::parse(&whole),
+                    "{}",
+                    whole.escape_ascii()
+                );
+            }
+        }
+        let deep = RelPath::parse(&b"a/".repeat(512)[..1023]).expect("valid");
+        assert_eq!(deep.parse_beside(1023, b"/b"), Err(PathError::TooLong));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The contents of the running step.
 pub(super) struct Staging {
-    contents: BTreeMap<ContentId, Content>,
+    contents: BTreeMap<ContentId, Box<Content>>,
     /// The content that was found open last.
     open: Option<ContentId>,
     lists: NodeFetch,
@@ -115,7 +115,7 @@ impl Staging {
         };
         self.partial.remove(&wish.content);
         let id = wish.content;
-        let content = || Content { wish, path: path.clone(), is_ahead: false, progress };
+        let content = || Box::new(Content { wish, path: path.clone(), is_ahead: false, progress });
         self.contents.entry(id).or_insert_with(content);
     }
 
@@ -194,7 +194,7 @@ impl Staging {
     /// Whether every content that the window wants is ready or has failed. Asked after every event: the search goes on at
     /// the content that was open last.
     pub(super) fn is_settled(&mut self) -> bool {
-        let is_open = |(_, content): &(&ContentId, &Content)| {
+        let is_open = |(_, content): &(&ContentId, &Box<Content>)| {
             !content.is_ahead && !matches!(content.progress, Progress::Ready | Progress::Failed(_))
         };
         let from = self.open.map_or(Bound::Unbounded, Bound::Included);
@@ -302,7 +302,8 @@ impl Staging {
 
     /// What has come of a content is kept.
     fn keep_partial(&mut self, content: &ContentId) {
-        if let Some(Content { wish, progress: Progress::Fetching(missing), .. }) = self.contents.get(content)
+        if let Some(Content { wish, progress: Progress::Fetching(missing), .. }) =
+            self.contents.get(content).map(Box::as_ref)
             && missing.values().map(|len| u64::from(*len)).sum::<u64>() < wish.size
         {
             self.partial.insert(*content);
