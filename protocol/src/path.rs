@@ -65,7 +65,15 @@ impl RelPath {
         if start.len() + rest.len() > MAX_PATH_BYTES {
             return Err(PathError::TooLong);
         }
-        let bytes: Arc<[u8]> = start.iter().chain(rest).copied().collect();
+        let mut short = [0; 256];
+        let bytes: Arc<[u8]> = match short.get_mut(..start.len() + rest.len()) {
+            Some(bytes) => {
+                bytes[..start.len()].copy_from_slice(start);
+                bytes[start.len()..].copy_from_slice(rest);
+                (&*bytes).into()
+            }
+            None => [start, rest].concat().into(),
+        };
         // Of the names that are shared as a whole it is known that they are sound.
         let new = start.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
         bytes[new..].split(|b| *b == b'/').try_for_each(check_name)?;

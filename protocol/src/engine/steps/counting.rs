@@ -29,20 +29,26 @@ struct Count {
 }
 
 impl Count {
+    /// A content is to come.
+    fn need(&mut self, content: Option<&Content>) {
+        if let Some(content) = content.filter(|content| !content.is_directory()) {
+            self.files += 1;
+            self.bytes += content.size_bytes();
+        }
+    }
+
     fn add(&mut self, group: &Group, state: &dyn Entries) -> Result<(), TreeError> {
         let (path, edits, removed) = group;
         let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
         self.has_removals |= put.is_none();
-        let content = put.or(removed.as_ref()).map(|entry| &entry.content);
-        let Some(content) = content.filter(|content| !content.is_directory()) else { return Ok(()) };
-        self.files += 1;
-        match put {
-            Some(_) => self.bytes += content.size_bytes(),
+        if put.is_some() {
+            self.need(put.map(|entry| &entry.content));
+        } else if let Some(entry) = removed.as_ref().filter(|entry| !entry.content.is_directory()) {
+            self.files += 1;
             // Not if only one of several entries of equal content goes.
-            None if !state.at(path)?.iter().any(|entry| entry.content == *content) => {
-                self.gone.push(content.clone())
+            if !state.at(path)?.iter().any(|other| other.content == entry.content) {
+                self.gone.push(entry.content.clone());
             }
-            None => {}
         }
         Ok(())
     }
@@ -106,10 +112,12 @@ impl<S: FolderStore> Engine<S> {
     /// The same where the state has moved on from one that was counted.
     fn count_since(&mut self, now: Duration, counted: NodeId) -> Result<bool, EngineError> {
         let Moved { before, mut after, put, first_put } = self.moved_since(counted)?;
-        let put: BTreeSet<_> = put.iter().map(tag).collect();
-        after.gone.retain(|content| !put.contains(&tag(content)));
+        if !after.gone.is_empty() {
+            let put: BTreeSet<_> = put.iter().map(tag).collect();
+            after.gone.retain(|content| !put.contains(&tag(content)));
+        }
         if let Some(arriving) = &mut self.step.arriving {
-            arriving.extend(put);
+            arriving.extend(put.iter().map(tag));
         }
         let (undone, gone) = (before.gone.len() as u64, after.gone.len() as u64);
         if !self.let_through(now, after.gone, undone)? {
@@ -128,7 +136,7 @@ impl<S: FolderStore> Engine<S> {
         let (applied, old, new) =
             (self.tree(self.applied), self.tree(counted), self.tree(self.state.entries));
         for group in groups(old.diff(&new)) {
-            let (path, edits, _) = group?;
+            let (path, edits, removed) = group?;
             let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
             if put.is_some() && moved.first_put.is_none() {
                 moved.first_put = Some(path.clone());
@@ -138,6 +146,12 @@ impl<S: FolderStore> Engine<S> {
                 continue;
             }
             let here = applied.at(&path)?;
+            if here.is_empty() {
+                // Nothing can go from here that has not come.
+                let count = if put.is_some() { &mut moved.after } else { &mut moved.before };
+                count.need(put.or(removed.as_ref()).map(|entry| &entry.content));
+                continue;
+            }
             for (count, state) in [(&mut moved.before, &old), (&mut moved.after, &new)] {
                 let there = state.at(&path)?;
                 if here != there {

@@ -39,7 +39,7 @@ type Wants = BTreeMap<RelPath, Option<Shown>>;
 
 impl<S: FolderStore> Engine<S> {
     /// What comes next: new content first, and what is only removed when no more comes.
-    fn differences(&self) -> Result<Differences, EngineError> {
+    fn differences(&mut self) -> Result<Differences, EngineError> {
         // What arrives with new rules is judged by them.
         let edits = self.edits_of_rules()?;
         if !edits.is_empty() {
@@ -51,6 +51,11 @@ impl<S: FolderStore> Engine<S> {
             if edits.is_empty() || is_all {
                 edits.append(&mut removals);
             }
+        }
+        if edits.is_empty() && self.step.searched != Searched::default() {
+            // To find nothing where something differs would be to search for ever.
+            self.step.searched = Searched::default();
+            return self.differences();
         }
         Ok(Differences { edits, searched: Some(searched) })
     }
