@@ -128,7 +128,7 @@ impl<S: FolderStore> Engine<S> {
                     self.revisit.extend(self.step.drop_window());
                 }
                 self.retry(Reason::Problem);
-                self.dirty.add(now, super::Noticed::Everything);
+                self.dirty.add(now, super::Noticed::Everything, |_| false);
             }
             _ => {}
         }
@@ -139,7 +139,7 @@ impl<S: FolderStore> Engine<S> {
             Command::Pause => self.paused = true,
             Command::Resume => {
                 self.paused = false;
-                self.dirty.add(now, super::Noticed::Everything);
+                self.dirty.add(now, super::Noticed::Everything, |_| false);
             }
             Command::Approve => {
                 if let Some(hold) = self.hold.take() {
@@ -147,7 +147,7 @@ impl<S: FolderStore> Engine<S> {
                         self.forget_records(now)?;
                     }
                     self.guard.approve();
-                    self.dirty.add(now, super::Noticed::Everything);
+                    self.dirty.add(now, super::Noticed::Everything, |_| false);
                 }
             }
             Command::Revert(path) => {
@@ -227,7 +227,7 @@ impl<S: FolderStore> Engine<S> {
         }
         self.hold = None;
         self.reverting = true;
-        self.dirty.add(now, super::Noticed::Everything);
+        self.dirty.add(now, super::Noticed::Everything, |_| false);
         self.put_again()
     }
 }
