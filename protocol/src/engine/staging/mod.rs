@@ -59,6 +59,13 @@ struct Content {
     progress: Progress,
 }
 
+impl Content {
+    /// Whether the window waits for it.
+    fn is_open(&self) -> bool {
+        !self.is_ahead && !matches!(self.progress, Progress::Ready | Progress::Failed(_))
+    }
+}
+
 enum Progress {
     List(Pull<ChunkListKind>),
     Preparing,
@@ -194,12 +201,10 @@ impl Staging {
     /// Whether every content that the window wants is ready or has failed. Asked after every event: the search goes on at
     /// the content that was open last.
     pub(super) fn is_settled(&mut self) -> bool {
-        let is_open = |(_, content): &(&ContentId, &Box<Content>)| {
-            !content.is_ahead && !matches!(content.progress, Progress::Ready | Progress::Failed(_))
-        };
         let from = self.open.map_or(Bound::Unbounded, Bound::Included);
         let mut later = self.contents.range((from, Bound::Unbounded));
-        let open = later.find(is_open).or_else(|| self.contents.iter().find(is_open));
+        let open = later.find(|(_, content)| content.is_open());
+        let open = open.or_else(|| self.contents.iter().find(|(_, content)| content.is_open()));
         self.open = open.map(|(id, _)| *id);
         self.open.is_none()
     }
