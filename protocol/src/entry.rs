@@ -1,5 +1,6 @@
 //! What a folder holds at one path.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -100,8 +101,22 @@ impl fmt::Debug for Content {
 
 /// Identity of a file's bytes, keyed per folder: up to 64 KiB the id of its one chunk, above that
 /// the [node id](crate::NodeId) of its chunk list.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentId(pub [u8; 32]);
+
+/// As bytes. Ids differ at the start, so that all but the first few are seldom looked at.
+impl Ord for ContentId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let start = |id: &Self| id.0.first_chunk().copied().map(u64::from_be_bytes);
+        start(self).cmp(&start(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for ContentId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl fmt::Debug for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

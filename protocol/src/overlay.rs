@@ -28,10 +28,13 @@ impl<'a> Overlay<'a> {
     }
 
     pub(crate) fn note(&mut self, path: &RelPath, record: Option<Record>) {
-        let copies = self.noted_copies.entry(path.parent()).or_default();
         match &record {
-            Some(record) if is_copy(path, record) => drop(copies.insert(path.clone(), record.clone())),
-            _ => drop(copies.remove(path)),
+            Some(record) if is_copy(path, record) => {
+                let copies = self.noted_copies.entry(path.parent()).or_default();
+                copies.insert(path.clone(), record.clone());
+            }
+            _ if self.noted_copies.is_empty() => {}
+            _ => drop(self.noted_copies.get_mut(&path.parent()).map(|copies| copies.remove(path))),
         }
         self.noted.insert(path.clone(), record);
     }
@@ -68,13 +71,33 @@ fn is_copy(path: &RelPath, record: &Record) -> bool {
 /// The paths whose records name this entry: its own, and copies beside it; never others, because
 /// copies do not leave their directory.
 pub(crate) fn paths_of(records: &dyn Records, key: &EntryKey) -> Result<Vec<RelPath>, StoreError> {
-    let names_it = |record: &Record| record.shown.entries.binary_search(key).is_ok();
-    let mut paths = Vec::new();
-    if records.record(&key.path)?.as_ref().is_some_and(names_it) {
+    let mut paths = copies_of(records, key)?;
+    if records.record(&key.path)?.is_some_and(|record| names(&record, key)) {
         paths.push(key.path.clone());
     }
+    Ok(paths)
+}
+
+/// The same, without `path`.
+pub(crate) fn other_paths_of(
+    records: &dyn Records,
+    key: &EntryKey,
+    path: &RelPath,
+) -> Result<Vec<RelPath>, StoreError> {
+    let mut paths = if key.path == *path { copies_of(records, key)? } else { paths_of(records, key)? };
+    paths.retain(|other| other != path);
+    Ok(paths)
+}
+
+fn names(record: &Record, key: &EntryKey) -> bool {
+    record.shown.entries.binary_search(key).is_ok()
+}
+
+/// The paths beside its own whose records name this entry.
+fn copies_of(records: &dyn Records, key: &EntryKey) -> Result<Vec<RelPath>, StoreError> {
+    let mut paths = Vec::new();
     for (path, record) in records.copies(key.path.parent().as_ref())? {
-        if path != key.path && names_it(&record) {
+        if path != key.path && names(&record, key) {
             paths.push(path);
         }
     }
@@ -104,6 +127,9 @@ impl Records for Overlay<'_> {
             _ => (directory.cloned(), self.below.copies(directory)?),
         };
         let below = &cached.insert(below).1;
+        if below.is_empty() && self.noted_copies.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut copies: Vec<_> = below.iter().filter(|(path, _)| !self.hides(path)).cloned().collect();
         if let Some(noted) = self.noted_copies.get(&directory.cloned()) {
             copies.extend(noted.iter().map(|(path, record)| (path.clone(), record.clone())));

@@ -59,6 +59,28 @@ impl RelPath {
         Ok(Self(bytes.into()))
     }
 
+    /// Parses the first `shared` bytes of this path and what else follows them.
+    pub(crate) fn parse_beside(&self, shared: usize, rest: &[u8]) -> Result<Self, PathError> {
+        let start = self.0.get(..shared).unwrap_or(&self.0);
+        if start.len() + rest.len() > MAX_PATH_BYTES {
+            return Err(PathError::TooLong);
+        }
+        let mut short = [0; 256];
+        let bytes: Arc<[u8]> = match short.get_mut(..start.len() + rest.len()) {
+            Some(bytes) => {
+                bytes[..start.len()].copy_from_slice(start);
+                bytes[start.len()..].copy_from_slice(rest);
+                (&*bytes).into()
+            }
+            None => [start, rest].concat().into(),
+        };
+        // Of the names that are shared as a whole it is known that they are sound.
+        let new = start.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+        bytes[new..].split(|b| *b == b'/').try_for_each(check_name)?;
+        let path = Self(bytes);
+        if path.depth() > MAX_DEPTH { Err(PathError::TooLong) } else { Ok(path) }
+    }
+
     /// The path of `name` inside `directory` (`None` is the root).
     pub fn join(directory: Option<&Self>, name: &[u8]) -> Result<Self, PathError> {
         let Some(directory) = directory else {
@@ -91,8 +113,21 @@ impl RelPath {
 
     /// The directory that holds this path; `None` is the root.
     pub fn parent(&self) -> Option<Self> {
-        let slash = self.0.iter().rposition(|b| *b == b'/')?;
-        Some(Self(self.0[..slash].into()))
+        Some(Self(self.directory_bytes()?.into()))
+    }
+
+    /// Whether both lie directly in the same directory.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.directory_bytes() == other.directory_bytes()
+    }
+
+    /// Whether this path lies directly in `directory` (`None` is the root).
+    pub fn is_directly_in(&self, directory: Option<&Self>) -> bool {
+        self.directory_bytes() == directory.map(Self::as_bytes)
+    }
+
+    fn directory_bytes(&self) -> Option<&[u8]> {
+        Some(&self.0[..self.0.iter().rposition(|b| *b == b'/')?])
     }
 
     /// All directories above this path, the nearest first, without the root.
@@ -172,9 +207,18 @@ pub fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
 
 /// How many bytes two paths have in common. Neighbours have most, so words are compared.
 fn common_len(a: &[u8], b: &[u8]) -> usize {
-    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-    let at = 8 * words.take_while(|(x, y)| u64::from_ne_bytes(**x) == u64::from_ne_bytes(**y)).count();
-    at + a[at..].iter().zip(&b[at..]).take_while(|(x, y)| x == y).count()
+    let mut at = 0;
+    while let (Some(x), Some(y)) = (a[at..].first_chunk(), b[at..].first_chunk()) {
+        let differing = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differing != 0 {
+            return at + differing.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at
 }
 
 fn separator_first(byte: u8) -> u8 {
@@ -229,6 +273,24 @@ mod tests {
             assert_eq!(RelPath::parse(bytes), Err(error), "{}", bytes.escape_ascii());
         }
         assert_eq!(RelPath::parse(&b"a/".repeat(600)[..1199]), Err(PathError::TooLong));
+    }
+
+    #[test]
+    fn a_path_beside_another_is_parsed_as_if_it_were_alone() {
+        let before = RelPath::parse(b"a/bc/d").expect("valid");
+        for shared in 0..=6 {
+            for rest in [&b""[..], b"x", b"/", b"/x", b".", b"./x", b"..", b"b/.syncd", b"b//c", b"\0"] {
+                let whole = [&before.as_bytes()[..shared], rest].concat();
+                assert_eq!(
+                    before.parse_beside(shared, rest),
+                    RelPath::parse(&whole),
+                    "{}",
+                    whole.escape_ascii()
+                );
+            }
+        }
+        let deep = RelPath::parse(&b"a/".repeat(512)[..1023]).expect("valid");
+        assert_eq!(deep.parse_beside(1023, b"/b"), Err(PathError::TooLong));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use crate::commit::has_metadata;
 use crate::entry::EntryKey;
-use crate::overlay::{Overlay, paths_of};
+use crate::overlay::{Overlay, other_paths_of};
 use crate::path::RelPath;
 use crate::record::{Record, Seen, Shown};
 use crate::remembered::Remembered;
@@ -127,8 +127,8 @@ fn obstacle(
         return Ok(Some(Why::NotEmpty));
     }
     let shown_elsewhere = |key: &EntryKey, touched: bool| -> Result<bool, TreeError> {
-        let paths = paths_of(view.records, key)?;
-        Ok(paths.iter().any(|other| other != path && (view.is_touched)(other) == touched))
+        let others = other_paths_of(view.records, key, path)?;
+        Ok(others.iter().any(|other| (view.is_touched)(other) == touched))
     };
     for key in want.iter().flat_map(|want| &want.entries) {
         if shown_elsewhere(key, true)? {

@@ -14,21 +14,31 @@ pub(crate) struct Remembered<'a> {
     below: &'a dyn Records,
     records: RefCell<BTreeMap<RelPath, Option<Record>>>,
     has_any: RefCell<BTreeMap<RelPath, bool>>,
+    /// A directory without any: paths are looked at directory by directory.
+    bare: RefCell<Option<RelPath>>,
 }
 
 impl<'a> Remembered<'a> {
     pub(crate) fn new(below: &'a dyn Records) -> Self {
-        Self { below, records: RefCell::default(), has_any: RefCell::default() }
+        Self { below, records: RefCell::default(), has_any: RefCell::default(), bare: RefCell::default() }
     }
 }
 
 impl Records for Remembered<'_> {
     fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
+        if self.bare.borrow().as_ref().is_some_and(|bare| path.is_directly_in(Some(bare))) {
+            return Ok(None);
+        }
         if let Some(known) = self.records.borrow().get(path) {
             return Ok(known.clone());
         }
-        let is_there = path.parent().map_or(Ok(true), |parent| self.any_below(&parent))?;
-        let record = if is_there { self.below.record(path)? } else { None };
+        if let Some(parent) = path.parent()
+            && !self.any_below(&parent)?
+        {
+            *self.bare.borrow_mut() = Some(parent);
+            return Ok(None);
+        }
+        let record = self.below.record(path)?;
         self.records.borrow_mut().insert(path.clone(), record.clone());
         Ok(record)
     }

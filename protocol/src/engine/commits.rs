@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::held::Held;
 use super::{
     Busy, Changes, Edits, Effect, Engine, EngineError, FolderStore, Hold, Noticed, Reason, Scan, Unapplied,
 };
@@ -39,17 +40,20 @@ impl<S: FolderStore> Engine<S> {
     /// Paths to look at, with the conflict copies of their directories and what these stand for:
     /// a commit must know whether the user has touched those as well. None below another.
     fn with_copies(&self, paths: BTreeSet<RelPath>) -> Result<Vec<RelPath>, EngineError> {
-        let directories: BTreeSet<_> = paths.iter().map(RelPath::parent).collect();
-        let mut all = paths;
-        for path in all.clone() {
-            all.extend(self.back_again(&path)?);
-        }
+        let paths: Vec<_> = paths.into_iter().collect();
+        let directories = paths.chunk_by(RelPath::is_beside).map(|beside| beside[0].parent());
+        let directories: BTreeSet<_> = directories.collect();
+        let mut all = Vec::new();
         for directory in directories {
+            all.extend(self.back_again(directory.as_ref())?);
             for (path, record) in self.store.copies(directory.as_ref())? {
                 all.extend(record.shown.entries.into_iter().map(|key| key.path));
-                all.insert(path);
+                all.push(path);
             }
         }
+        all.extend(paths);
+        all.sort();
+        all.dedup();
         let mut top: Vec<RelPath> = Vec::with_capacity(all.len());
         for path in all {
             if !top.last().is_some_and(|last| path.is_below(Some(last))) {
@@ -59,10 +63,11 @@ impl<S: FolderStore> Engine<S> {
         Ok(top)
     }
 
-    /// Directories that were missing, and are there again if `path` is, whether or not anyone noticed.
-    fn back_again(&self, path: &RelPath) -> Result<Vec<RelPath>, EngineError> {
+    /// Directories that were missing, and are there again if something in the last of them is, whether or
+    /// not anyone noticed.
+    fn back_again(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>, EngineError> {
         let mut found = Vec::new();
-        for directory in path.ancestors() {
+        for directory in std::iter::successors(directory.cloned(), RelPath::parent) {
             let is_local = |why: &Unapplied| why.reason == Reason::LocalChange;
             if self.unapplied.get(&directory).is_some_and(is_local)
                 && self.store.record(&directory)?.is_some_and(|record| record.shown.content.is_directory())
@@ -97,7 +102,7 @@ impl<S: FolderStore> Engine<S> {
         }
         let before = self.told;
         let nodes = self.note_and_commit(&observations, &mut changes)?;
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         if self.told != before {
             self.announce(before, &nodes);
         }
@@ -228,7 +233,7 @@ impl<S: FolderStore> Engine<S> {
             self.vouch_for_nothing(&mut changes);
         }
         self.guard.settle_scan();
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         if !self.is_writer() && self.settings.revert_local_changes {
             self.giving_up = self.local_changes_below(None);
         }
@@ -294,6 +299,7 @@ impl<S: FolderStore> Engine<S> {
         self.state = State::empty(&self.store)?;
         self.applied = self.state.entries;
         self.trusted = false;
+        self.held = Some(Held::default());
         self.heads.clear();
         self.told = None;
         self.complete = None;

@@ -32,22 +32,27 @@ impl Guard {
     /// Whether `count` more deletions, made here or arriving, are too many for a folder that had
     /// `files` before. Those that are let through count from then on.
     pub(super) fn refuses(&mut self, now: Duration, count: u64, files: u64, percent: u8, here: bool) -> bool {
-        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
-            self.recent.pop_front();
-        }
-        let recent: u64 = self.recent.iter().map(|(_, count)| count).sum();
-        let limit = FREE.max((files + recent) * u64::from(percent) / 100);
+        let refuses = self.is_too_many(now, count, files, percent);
         if count == 0 {
             return false;
         }
         if if here { self.approved_here } else { std::mem::take(&mut self.approved_arrivals) } {
             return false;
         }
-        let refuses = percent != 0 && recent + count > limit;
         if !refuses {
             self.recent.push_back((now, count));
         }
         refuses
+    }
+
+    /// Whether that would be refused unless a person has approved it.
+    pub(super) fn is_too_many(&mut self, now: Duration, count: u64, files: u64, percent: u8) -> bool {
+        while self.recent.front().is_some_and(|(at, _)| *at + WINDOW < now) {
+            self.recent.pop_front();
+        }
+        let recent: u64 = self.recent.iter().map(|(_, count)| count).sum();
+        let limit = FREE.max((files + recent) * u64::from(percent) / 100);
+        percent != 0 && count != 0 && recent + count > limit
     }
 
     pub(super) fn approve(&mut self) {
@@ -88,7 +93,7 @@ impl<S: FolderStore> Engine<S> {
         for (_, record) in &gone {
             let mut elsewhere = seen.contains(&record.shown.content);
             if let (false, Content::File { id, .. }) = (elsewhere, &record.shown.content) {
-                elsewhere = self.store.with_content(id, 8)?.iter().any(|path| !paths.contains(path));
+                elsewhere = self.with_content(id, 8)?.iter().any(|path| !paths.contains(path));
             }
             count += u64::from(!elsewhere);
         }
@@ -187,7 +192,7 @@ impl<S: FolderStore> Engine<S> {
         }
         let before = self.told;
         self.commit(Draft { version, removed: Vec::new(), put }, &mut changes)?;
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         self.announce(before, &[]);
         Ok(())
     }
@@ -210,7 +215,7 @@ impl<S: FolderStore> Engine<S> {
         self.leave_open(&mut changes, paths.iter().cloned())?;
         self.stuck.clear();
         self.retry(Reason::Waiting);
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         Ok(())
     }
 

@@ -8,13 +8,14 @@
 //!
 //! Reading order: `event` is the language; `dirty` says when to look, `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
-//! their bytes; `swarm` is what downloaders tell each other, `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
+//! their bytes, `held` what may be here already; `swarm` is what downloaders tell each other, `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
 //! forgotten, `holds` stops it all; `store` is what the database must do. At most one scan *or* one apply runs at any time; fetching goes on beside both.
 
 mod commits;
 mod dirty;
 mod event;
 mod fetch;
+mod held;
 mod holds;
 mod open;
 mod peers;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use keystore::{Capability, DeviceId, FolderId, FolderVerifier, HeadSigner};
 
 use crate::context::{Context, Label};
+use crate::entry::ContentId;
 use crate::head::SignedHead;
 use crate::path::RelPath;
 use crate::scheduler::News;
@@ -142,6 +144,8 @@ pub struct Engine<S> {
     applied: NodeId,
     /// False until a first scan after the records were lost.
     trusted: bool,
+    /// What has been recorded, if that began with nothing.
+    held: Option<held::Held>,
     heads: Vec<SignedHead>,
     /// What we tell peers that we have: entries and context of the heads above.
     told: Option<(NodeId, NodeId)>,
@@ -217,6 +221,9 @@ impl<S: FolderStore> Engine<S> {
                 (state, applied, !start.joined && !start.distrust_records)
             }
         };
+        // To ask for the records alone might list a large directory.
+        let is_new =
+            Tree::<crate::Entry>::new(&store, applied).count()? == 0 && store.children(None)?.is_empty();
         let heads = store.heads()?;
         let unapplied: BTreeMap<_, _> = store.unapplied()?.into_iter().collect();
         let first_head = !start.joined || !heads.is_empty();
@@ -230,6 +237,7 @@ impl<S: FolderStore> Engine<S> {
             state,
             applied,
             trusted,
+            held: is_new.then(held::Held::default),
             heads,
             told,
             complete: None,
@@ -338,6 +346,22 @@ impl<S: FolderStore> Engine<S> {
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         self.tickets
+    }
+
+    /// Paths that hold a content, as far as is worth knowing.
+    fn with_content(&self, id: &ContentId, limit: usize) -> Result<Vec<RelPath>, StoreError> {
+        match &self.held {
+            Some(held) if !held.may_have(id) => Ok(Vec::new()),
+            _ => self.store.with_content(id, limit),
+        }
+    }
+
+    /// Keeps changes, all or none.
+    fn keep(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        if let Some(held) = &mut self.held {
+            held.add(&changes.records);
+        }
+        self.store.keep(changes)
     }
 
     fn is_writer(&self) -> bool {

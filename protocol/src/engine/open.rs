@@ -49,23 +49,23 @@ impl<S: FolderStore> Engine<S> {
     /// A window, or a scan, may have recorded what `old` shows ahead of the applied entries: a
     /// conflict copy, or what a user put there as well. If that goes before its turn has come, the
     /// applied entries never had it.
-    pub(super) fn left_behind(&self, old: &State) -> Result<BTreeSet<RelPath>, EngineError> {
+    pub(super) fn left_behind(&self, old: &State) -> Result<Vec<RelPath>, EngineError> {
         let (applied, old, new) =
             (self.tree(self.applied), self.tree(old.entries), self.tree(self.state.entries));
-        let mut changed = BTreeSet::new();
+        let mut changed: Vec<RelPath> = Vec::new();
         if applied.root() == old.root() {
             return Ok(changed);
         }
         for difference in old.diff(&new) {
             let path = difference?.key.path;
-            if changed.contains(&path) {
+            if changed.last() == Some(&path) {
                 continue;
             }
             let before = old.at(&path)?;
             let is_led_to =
                 before.is_empty() || (before.len() == 1 && applied.at(&path)? != new.at(&path)?);
             if !is_led_to || render::has_mark(path.name()) {
-                changed.insert(path);
+                changed.push(path);
             }
         }
         let mut paths = render::affected(&old, &new, &self.state.context, changed)?;

@@ -112,7 +112,7 @@ impl<S: FolderStore> Engine<S> {
             let heads = self.heads.iter().filter_map(|head| head.open(verifier, self.identity.folder).ok());
             roots.extend(heads.flat_map(|head| [head.entries, head.context]));
         }
-        roots.extend(self.step.roots().into_iter().flatten());
+        roots.extend(self.step.roots());
         roots.extend(self.pulls.roots());
         roots.extend(self.staging.roots());
         roots

@@ -2,38 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use super::{Entries, Group, Labels, Renderer, has_mark};
+use super::{Entries, Labels, Renderer, has_mark};
 use crate::path::RelPath;
 use crate::tree::TreeError;
 
 /// The disk paths that may show something else in `new` than in `old`, given the paths at which
 /// their entries differ: each of these, the directories above it (which may be implied by it), and
-/// where there is or was a conflict, the conflict copies of that directory.
+/// where there is or was a conflict, the conflict copies of that directory. In order, each once.
 pub fn affected(
     old: &dyn Entries,
     new: &dyn Entries,
     labels: &dyn Labels,
     changed: impl IntoIterator<Item = RelPath>,
-) -> Result<BTreeSet<RelPath>, TreeError> {
-    let mut paths = BTreeSet::new();
-    for path in changed {
-        for ancestor in path.ancestors() {
-            if !paths.insert(ancestor) {
-                break; // what is above has been added with it
-            }
-        }
-        paths.insert(path);
-    }
+) -> Result<Vec<RelPath>, TreeError> {
+    let mut paths = with_directories(changed);
     let mut shaken = BTreeSet::new();
     for path in &paths {
-        let directory = path.parent();
-        let moves_copies = !shaken.contains(&directory)
-            && (has_mark(path.name())
-                || !Group::load(old, path)?.is_simple()
-                || !Group::load(new, path)?.is_simple());
-        if moves_copies {
-            shaken.insert(directory);
+        if has_mark(path.name()) || !old.group(path)?.is_simple() || !new.group(path)?.is_simple() {
+            shaken.insert(path.parent());
         }
+    }
+    if shaken.is_empty() {
+        return Ok(paths);
     }
     for entries in [old, new] {
         let mut renderer = Renderer::new(entries, labels);
@@ -42,7 +32,29 @@ pub fn affected(
             paths.extend(shown.keys().filter(|path| has_mark(path.name())).cloned());
         }
     }
+    paths.sort();
+    paths.dedup();
     Ok(paths)
+}
+
+/// These paths and all directories above them. Costs little where they come in order.
+fn with_directories(changed: impl IntoIterator<Item = RelPath>) -> Vec<RelPath> {
+    let mut paths: Vec<RelPath> = Vec::new();
+    for path in changed {
+        let before = paths.last();
+        if before.is_none_or(|before| !before.is_beside(&path)) {
+            let is_new = |above: &RelPath| {
+                before.is_none_or(|before| before != above && !before.is_below(Some(above)))
+            };
+            let mut above: Vec<_> = path.ancestors().take_while(is_new).collect();
+            above.reverse();
+            paths.append(&mut above);
+        }
+        paths.push(path);
+    }
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 /// How the totals (files and links of the rendering, and their bytes) change from `old` to `new`,
@@ -51,7 +63,7 @@ pub fn totals_change(
     old: &dyn Entries,
     new: &dyn Entries,
     labels: &dyn Labels,
-    affected: &BTreeSet<RelPath>,
+    affected: &[RelPath],
 ) -> Result<(i64, i64), TreeError> {
     let (mut files, mut bytes) = (0_i64, 0_i64);
     for (entries, sign) in [(old, -1), (new, 1)] {

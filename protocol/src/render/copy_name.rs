@@ -62,7 +62,7 @@ fn tag(loser: &Entry) -> String {
 
 /// Whether a name carries the mark of a conflict copy; no other name can be one.
 pub fn has_mark(name: &[u8]) -> bool {
-    (0..name.len()).any(|at| mark_length(&name[at..]).is_some())
+    name.contains(&b'(') && (0..name.len()).any(|at| mark_length(&name[at..]).is_some())
 }
 
 /// The name without any marks, from left to right; what only comes together by that is left.

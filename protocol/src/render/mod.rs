@@ -38,11 +38,6 @@ impl Labels for Context {
 }
 
 impl Group {
-    /// What is at `path`.
-    pub fn load(entries: &dyn Entries, path: &RelPath) -> Result<Self, TreeError> {
-        Ok(Self { path: path.clone(), entries: entries.at(path)?, below: entries.any_below(path)? })
-    }
-
     /// Whether all of it is shown at its own path, so that it has no conflict copies.
     pub fn is_simple(&self) -> bool {
         let Some(first) = self.entries.first() else { return true };
@@ -52,6 +47,11 @@ impl Group {
 
     /// What the path itself shows, and the contents that lose there: each with its best entry.
     fn resolve(&self) -> (Option<Shown>, Vec<(&Entry, Shown)>) {
+        match &self.entries[..] {
+            [] => return (self.below.then(implied), Vec::new()),
+            [only] if self.is_simple() => return (Some(shown(&[only])), Vec::new()),
+            _ => {}
+        }
         let mut contents: Vec<Vec<&Entry>> = Vec::new();
         let mut ranked: Vec<&Entry> = self.entries.iter().collect();
         ranked.sort_by_key(|e| std::cmp::Reverse(e.rank()));
@@ -173,7 +173,7 @@ impl<'a> Renderer<'a> {
     pub fn path(&mut self, path: &RelPath) -> Result<Option<Shown>, TreeError> {
         // A copy's name always carries a mark, so no sibling can change what other names show.
         if !has_mark(path.name()) {
-            return Ok(Group::load(self.entries, path)?.resolve().0);
+            return Ok(self.entries.group(path)?.resolve().0);
         }
         Ok(self.marked(path.parent().as_ref())?.get(path).cloned())
     }

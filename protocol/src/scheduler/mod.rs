@@ -60,7 +60,7 @@ pub struct Scheduler {
     seeds: BTreeSet<PeerKey>,
     /// Those that cannot be counted on now: they have failed, and not delivered since.
     failing: BTreeSet<PeerKey>,
-    wants: BTreeMap<ContentId, Want>,
+    wants: BTreeMap<ContentId, Box<Want>>,
     /// The wants that have waiting chunks, in their order.
     ready: BTreeSet<Rank>,
     /// Those of one chunk that no incomplete peer surely has.
@@ -244,7 +244,7 @@ impl Scheduler {
         self.waiting_bytes += want.standing.waiting_bytes;
         self.scarce_bytes += want.standing.scarce_bytes;
         self.enlist(&want);
-        self.wants.insert(content, want);
+        self.wants.insert(content, Box::new(want));
         self.ask_anybody();
         true
     }
@@ -325,7 +325,7 @@ impl Scheduler {
         }
     }
 
-    fn remove_want(&mut self, content: ContentId) -> Option<Want> {
+    fn remove_want(&mut self, content: ContentId) -> Option<Box<Want>> {
         let want = self.wants.remove(&content)?;
         self.ready.remove(&want.rank());
         self.scarce_small.remove(&content);

@@ -13,6 +13,10 @@ pub trait Entries {
     fn at(&self, path: &RelPath) -> Result<Vec<Entry>, TreeError>;
     /// Whether there is an entry strictly below `path`.
     fn any_below(&self, path: &RelPath) -> Result<bool, TreeError>;
+    /// What is at a path and below.
+    fn group(&self, path: &RelPath) -> Result<Group, TreeError> {
+        Ok(Group { path: path.clone(), entries: self.at(path)?, below: self.any_below(path)? })
+    }
     /// Whether this entry is in the set.
     fn contains(&self, key: &EntryKey) -> Result<bool, TreeError>;
     /// One group for each name directly inside `directory` (`None` is the root) that has entries at
@@ -36,21 +40,30 @@ const FIRST: Version = Version { seq: 0, origin: Origin([0; 8]) };
 
 impl Entries for Tree<'_, Entry> {
     fn at(&self, path: &RelPath) -> Result<Vec<Entry>, TreeError> {
+        Ok(self.group(path)?.entries)
+    }
+
+    fn group(&self, path: &RelPath) -> Result<Group, TreeError> {
+        let mut group = Group { path: path.clone(), entries: Vec::new(), below: false };
         let from = EntryKey { path: path.clone(), version: FIRST };
-        let mut found = Vec::new();
-        self.look(&|key| *key < from, &mut |entry| {
+        self.look(Bound::Included(&from), &mut |entry| {
             let is_here = entry.path == *path;
-            found.extend(is_here.then(|| entry.clone()));
+            if is_here {
+                group.entries.push(entry.clone());
+            } else {
+                group.below = entry.path.is_below(Some(path));
+            }
             is_here
         })?;
-        Ok(found)
+        Ok(group)
     }
 
     fn any_below(&self, path: &RelPath) -> Result<bool, TreeError> {
         let mut found = false;
-        self.look(&|key| key.path <= *path, &mut |entry| {
+        let from = EntryKey { path: path.clone(), version: FIRST };
+        self.look(Bound::Included(&from), &mut |entry| {
             found = entry.path.is_below(Some(path));
-            false
+            entry.path == *path
         })?;
         Ok(found)
     }

@@ -6,6 +6,8 @@
 //! version; they are kept byte by byte, because an old device that merges must not destroy them,
 //! and one that refused them would stop the folder until it is updated.
 
+use std::cmp::Ordering;
+
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
@@ -37,6 +39,10 @@ impl Item for Entry {
 
     fn key(&self) -> EntryKey {
         Self::key(self)
+    }
+
+    fn cmp_key(&self, key: &EntryKey) -> Ordering {
+        self.path.cmp(&key.path).then_with(|| self.version.cmp(&key.version))
     }
 
     fn key_hash(key: &EntryKey) -> blake3::Hash {
@@ -124,12 +130,15 @@ fn encode_path(path: &RelPath, previous: Option<&EntryKey>, to: &mut Encoder<Vec
 fn decode_path(previous: Option<&EntryKey>, from: &mut Decoder<'_>) -> Result<RelPath, Malformed> {
     let shared = from.u32()? as usize;
     let rest = from.bytes()?;
-    let before = previous.map_or(&[][..], |key| key.path.as_bytes());
-    let prefix = before.get(..shared).ok_or(Malformed::Encoding)?;
-    match (previous, rest.is_empty()) {
-        (Some(previous), true) if shared == before.len() => Ok(previous.path.clone()),
+    let before = previous.map_or(0, |key| key.path.as_bytes().len());
+    if shared > before {
+        return Err(Malformed::Encoding);
+    }
+    match previous {
+        Some(previous) if shared == before && rest.is_empty() => Ok(previous.path.clone()),
         _ if shared + rest.len() > MAX_PATH_BYTES => Err(Malformed::TooLarge),
-        _ => Ok(RelPath::parse(&[prefix, rest].concat())?),
+        Some(previous) => Ok(previous.path.parse_beside(shared, rest)?),
+        None => Ok(RelPath::parse(rest)?),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a tree can hold: items with a key, a hash of the key, and a canonical encoding.
 
+use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::fmt;
 
@@ -26,6 +27,10 @@ pub trait Item: Clone + PartialEq + fmt::Debug {
 
     /// The item's key.
     fn key(&self) -> Self::Key;
+    /// How its key compares with another one.
+    fn cmp_key(&self, key: &Self::Key) -> Ordering {
+        self.key().cmp(key)
+    }
     /// The hash that decides where nodes end.
     fn key_hash(key: &Self::Key) -> blake3::Hash;
     /// Memory that a key takes beyond its type's size; bounds what a small node can unpack to.

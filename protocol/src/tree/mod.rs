@@ -25,6 +25,7 @@ mod node;
 mod pull;
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, Bound};
 use std::fmt;
 use std::rc::Rc;
@@ -51,9 +52,19 @@ pub struct Tree<'s, I: Item> {
     lately: Rc<RefCell<Lately<I>>>,
 }
 
-/// Nodes that were looked into lately: whoever asks for one path after another finds the next one
-/// mostly there.
-type Lately<I> = BTreeMap<NodeId, Rc<Node<I>>>;
+/// What was looked into lately: whoever asks for one path after another finds the next one mostly
+/// there.
+struct Lately<I: Item> {
+    nodes: BTreeMap<NodeId, Rc<Node<I>>>,
+    /// The last leaf of them.
+    leaf: Option<Rc<Node<I>>>,
+}
+
+impl<I: Item> Default for Lately<I> {
+    fn default() -> Self {
+        Self { nodes: BTreeMap::new(), leaf: None }
+    }
+}
 
 /// As many are kept unpacked, some 32 items each.
 const MAX_LATELY: usize = 64;
@@ -88,21 +99,27 @@ impl<'s, I: Item> Tree<'s, I> {
     /// The item at a key. Loads one node per level.
     pub fn get(&self, key: &I::Key) -> Result<Option<I>, TreeError> {
         let mut found = None;
-        self.look(&|there| there < key, &mut |item| {
-            found = (item.key() == *key).then(|| item.clone());
+        self.look(Bound::Included(key), &mut |item| {
+            found = item.cmp_key(key).is_eq().then(|| item.clone());
             false
         })?;
         Ok(found)
     }
 
-    /// Shows the items behind all that are `before` the wanted place, in order, until `take` has
-    /// enough. Costs less than a [`range`](Self::range) where few items of many places are wanted.
-    fn look(
-        &self,
-        before: &dyn Fn(&I::Key) -> bool,
-        take: &mut dyn FnMut(&I) -> bool,
-    ) -> Result<(), TreeError> {
-        self.look_into(&self.root, None, before, take).map(drop)
+    /// Shows the items from a key on, in order, until `take` has enough. Costs less than a
+    /// [`range`](Self::range) where few items of many places are wanted.
+    fn look(&self, from: Bound<&I::Key>, take: &mut dyn FnMut(&I) -> bool) -> Result<(), TreeError> {
+        let leaf = self.lately.borrow().leaf.clone();
+        let Some(Node::Leaf(items)) = leaf.as_deref().filter(|leaf| leaf.spans(from)) else {
+            return self.look_into(&self.root, None, from, take).map(drop);
+        };
+        let at = items.partition_point(|item| is_before(&from, |key| item.cmp_key(key)));
+        match items.last() {
+            Some(last) if items[at..].iter().all(&mut *take) => {
+                self.look_into(&self.root, None, Bound::Excluded(&last.key()), take).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether `take` wants more.
@@ -110,18 +127,20 @@ impl<'s, I: Item> Tree<'s, I> {
         &self,
         id: &NodeId,
         level: Option<u8>,
-        before: &dyn Fn(&I::Key) -> bool,
+        from: Bound<&I::Key>,
         take: &mut dyn FnMut(&I) -> bool,
     ) -> Result<bool, TreeError> {
-        match &*self.load_lately(id, level)? {
+        let node = self.load_lately(id, level)?;
+        match &*node {
             Node::Leaf(items) => {
-                let from = items.partition_point(|item| before(&item.key()));
-                Ok(items[from..].iter().all(take))
+                self.lately.borrow_mut().leaf = Some(node.clone());
+                let at = items.partition_point(|item| is_before(&from, |key| item.cmp_key(key)));
+                Ok(items[at..].iter().all(take))
             }
             Node::Inner { level, children } => {
-                let from = children.partition_point(|child| before(&child.last));
-                for child in &children[from..] {
-                    if !self.look_into(&child.id, Some(level - 1), before, take)? {
+                let at = children.partition_point(|child| is_before(&from, |key| child.last.cmp(key)));
+                for child in &children[at..] {
+                    if !self.look_into(&child.id, Some(level - 1), from, take)? {
                         return Ok(false);
                     }
                 }
@@ -131,7 +150,7 @@ impl<'s, I: Item> Tree<'s, I> {
     }
 
     fn load_lately(&self, id: &NodeId, level: Option<u8>) -> Result<Rc<Node<I>>, TreeError> {
-        let known = self.lately.borrow().get(id).cloned();
+        let known = self.lately.borrow().nodes.get(id).cloned();
         if let Some(node) = known {
             let fits = level.is_none_or(|level| level == node.level());
             return if fits {
@@ -141,11 +160,11 @@ impl<'s, I: Item> Tree<'s, I> {
             };
         }
         let node = Rc::new(self.load(id, level)?);
-        let mut lately = self.lately.borrow_mut();
-        if lately.len() >= MAX_LATELY {
-            lately.clear();
+        let nodes = &mut self.lately.borrow_mut().nodes;
+        if nodes.len() >= MAX_LATELY {
+            nodes.clear();
         }
-        lately.insert(*id, node.clone());
+        nodes.insert(*id, node.clone());
         Ok(node)
     }
 
@@ -185,6 +204,15 @@ impl<'s, I: Item> Tree<'s, I> {
     /// Loads a node; `level` is what its parent promises.
     fn load(&self, id: &NodeId, level: Option<u8>) -> Result<Node<I>, TreeError> {
         load_node(self.store, id, level)
+    }
+}
+
+/// Whether what so compares with keys lies before the place where a range begins.
+fn is_before<K>(from: &Bound<&K>, compare: impl FnOnce(&K) -> Ordering) -> bool {
+    match from {
+        Bound::Included(key) => compare(key).is_lt(),
+        Bound::Excluded(key) => compare(key).is_le(),
+        Bound::Unbounded => false,
     }
 }
 

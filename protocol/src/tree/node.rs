@@ -3,6 +3,8 @@
 //! A node is the CBOR array `[level, parts]`. Parts of level 0 are items; parts of level `n` are
 //! `[key, id, count]`: the last key below a child, the child's address and how many items lie below.
 
+use std::collections::Bound;
+
 use bytes::Bytes;
 use minicbor::{Decoder, Encoder};
 
@@ -64,6 +66,16 @@ impl<I: Item> Node<I> {
             Self::Leaf(items) => items.last().map(Item::key),
             Self::Inner { children, .. } => children.last().map(|child| child.last.clone()),
         }
+    }
+
+    /// Whether a range that begins so begins within this leaf.
+    pub(super) fn spans(&self, from: Bound<&I::Key>) -> bool {
+        let (Self::Leaf(items), Bound::Included(key) | Bound::Excluded(key)) = (self, from) else {
+            return false;
+        };
+        let (first, last) = (items.first(), items.last());
+        first.is_some_and(|item| item.cmp_key(key).is_le())
+            && last.is_some_and(|item| item.cmp_key(key).is_ge())
     }
 
     /// The address and the bytes; refuses a node that others would refuse for its size.

@@ -222,7 +222,7 @@ impl Device {
     }
 
     /// What is not among the affected paths shows the same as before.
-    pub(crate) fn check_affected(&self, old: &State, affected: &BTreeSet<RelPath>) {
+    pub(crate) fn check_affected(&self, old: &State, affected: &[RelPath]) {
         let (before, after) = (render(old.entries.values()), self.rendering());
         for path in before.keys().chain(after.keys()) {
             assert!(before.get(path) == after.get(path) || affected.contains(path), "{path} is affected");

@@ -67,6 +67,10 @@ impl Entries for Planted {
         self.state.tree(&self.nodes).at(path)
     }
 
+    fn group(&self, path: &RelPath) -> Result<Group, TreeError> {
+        self.state.tree(&self.nodes).group(path)
+    }
+
     fn any_below(&self, path: &RelPath) -> Result<bool, TreeError> {
         self.state.tree(&self.nodes).any_below(path)
     }

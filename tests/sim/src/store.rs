@@ -1,6 +1,6 @@
 //! The database of one folder, in memory. Clones share it: it outlives the engine.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use protocol::{ContentId, NodeId, NodeStore, Record, Records, RelPath, Shown, St
 pub struct Store {
     nodes: Rc<MemoryNodes>,
     rows: Rc<RefCell<Rows>>,
+    asked: Rc<Cell<usize>>,
 }
 
 #[derive(Default)]
@@ -77,6 +78,15 @@ impl Store {
         }
     }
 
+    /// How many nodes were loaded and rows asked for or shown so far.
+    pub fn work(&self) -> usize {
+        self.nodes.loads() + self.asked.get()
+    }
+
+    fn count(&self, rows: usize) {
+        self.asked.set(self.asked.get() + 1 + rows);
+    }
+
     /// Everything is lost.
     pub fn lose(&mut self) {
         *self = Self::default();
@@ -107,6 +117,7 @@ impl NodeStore for Store {
 
 impl Records for Store {
     fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
+        self.count(0);
         Ok(self.rows.borrow().records.get(path).cloned())
     }
 
@@ -118,22 +129,27 @@ impl Records for Store {
             .range::<RelPath, _>((from, Bound::Unbounded))
             .take_while(|(p, _)| p.is_below(directory));
         let children = below.filter(|(path, _)| path.parent().as_ref() == directory);
-        Ok(children.map(|(path, record)| (path.clone(), record.clone())).collect())
+        let children: Vec<_> = children.map(|(path, record)| (path.clone(), record.clone())).collect();
+        self.count(children.len());
+        Ok(children)
     }
 
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
         let rows = self.rows.borrow();
         let paths = rows.copies.get(&directory.cloned());
+        self.count(paths.map_or(0, BTreeSet::len));
         Ok(paths.into_iter().flatten().map(|path| (path.clone(), rows.records[path].clone())).collect())
     }
 
     fn any_below(&self, path: &RelPath) -> Result<bool, StoreError> {
+        self.count(0);
         let rows = self.rows.borrow();
         let next = rows.records.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded)).next();
         Ok(next.is_some_and(|(next, _)| next.is_below(Some(path))))
     }
 
     fn with_content(&self, id: &ContentId, limit: usize) -> Result<Vec<RelPath>, StoreError> {
+        self.count(0);
         let rows = self.rows.borrow();
         Ok(rows.contents.get(id).into_iter().flatten().take(limit).cloned().collect())
     }

@@ -1,198 +1,106 @@
-//! What a large folder costs, of processor time: `cargo test --release -p sim --test cost -- --ignored --nocapture`.
+//! What large folders cost: about four times as much for four times as many files. How long it takes:
+//! `cargo test --release -p sim --test cost -- --ignored --nocapture`.
 
-#![expect(clippy::unwrap_used, reason = "a measurement")]
+use protocol::Records;
+use protocol::engine::{Activity, Settings};
+use sim::fast::{Fast, file, files, gone, notice};
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+/// A window as in real folders.
+const WINDOW: usize = 4_096;
 
-use keystore::{DeviceId, FolderSecret};
-use model::naive::origin;
-use protocol::commit::Observation;
-use protocol::context::Label;
-use protocol::engine::{Effect, Engine, Event, Identity, Noticed, Outcome, Prepared, Settings, Start};
-use protocol::message::ChunkWanted;
-use protocol::{Content, ContentId, Metadata, NodeStore, Record, RelPath, Seen, Stat, Timestamp};
-use sim::store::Store;
-
-const FILES: u32 = 100_000;
-const PART: usize = 16_384;
-
-/// An engine that is answered at once and without a disk; counts what it takes.
-struct Fast {
-    engine: Engine<Store>,
-    store: Store,
-    time: Duration,
-    now: Duration,
-    out: Vec<protocol::message::Message>,
-    to_scan: Vec<Observation>,
+/// How a folder is set up of which whole directories go.
+fn settings(window: usize) -> Settings {
+    Settings { hold_deletions: 0, window, ..Settings::default() }
 }
 
-fn peer() -> DeviceId {
-    DeviceId([9; 32])
+/// What the second device has worked, in nodes and rows, since it had worked `before`.
+fn work(pair: &[Fast; 2], before: usize) -> usize {
+    assert_eq!(pair[1].engine.activity(), Activity::Idle);
+    assert_eq!(pair[0].engine.state().entries, pair[1].engine.state().entries);
+    assert_eq!(pair[0].store.records().len(), pair[1].store.records().len());
+    pair[1].store.work() - before
 }
 
-impl Fast {
-    fn new(n: u8) -> Self {
-        let secret = FolderSecret::new([7; 20]);
-        let identity = Identity {
-            folder: secret.folder_id(),
-            device: DeviceId([n; 32]),
-            capability: secret.capability(),
-            signer: secret.signer(),
-            verifier: secret.check_opening(&secret.opening().unwrap()).ok(),
-            origin: origin(n, 1),
-            label: Label::new("device"),
-        };
-        let store = Store::default();
-        let start = Start { joined: n > 0, distrust_records: false, paused: false };
-        let now = Duration::from_secs(1);
-        let engine = Engine::new(store.clone(), identity, Settings::default(), start, now).unwrap();
-        Self { engine, store, time: Duration::ZERO, now, out: Vec::new(), to_scan: Vec::new() }
-    }
+/// A pair that has one directory of so many files.
+fn with_directory(count: u32, window: usize) -> [Fast; 2] {
+    let mut pair = Fast::pair(&settings(window));
+    notice(&mut pair, files("a", count, count));
+    pair
+}
 
-    fn handle(&mut self, event: Event) -> Vec<Effect> {
-        let start = Instant::now();
-        self.engine.handle(self.now, event).unwrap();
-        let effects = std::iter::from_fn(|| self.engine.poll()).collect();
-        self.time += start.elapsed();
-        effects
-    }
+fn renaming(count: u32, window: usize) -> usize {
+    let mut pair = with_directory(count, window);
+    let before = pair[1].store.work();
+    let mut found = files("b", count, count);
+    found.extend(gone(&pair[0].store));
+    notice(&mut pair, found);
+    work(&pair, before)
+}
 
-    /// Answers until nothing is to be answered.
-    fn run(&mut self, other: Option<&Store>, first: Vec<Effect>) {
-        let mut effects = VecDeque::from(first);
-        loop {
-            let Some(effect) = effects.pop_front() else {
-                match self.engine.wake_at(self.now) {
-                    Some(at) if at < self.now + Duration::from_secs(5) => {
-                        self.now = self.now.max(at);
-                        effects.extend(self.handle(Event::Tick));
-                        continue;
-                    }
-                    _ => return,
-                }
-            };
-            for event in self.answer(other, effect) {
-                effects.extend(self.handle(event));
-            }
+fn deleting(count: u32, window: usize) -> usize {
+    let mut pair = with_directory(count, window);
+    let before = pair[1].store.work();
+    let found = gone(&pair[0].store);
+    notice(&mut pair, found);
+    work(&pair, before)
+}
+
+fn adding(count: u32, window: usize) -> usize {
+    work(&with_directory(count, window), 0)
+}
+
+type Story = fn(u32, usize) -> usize;
+
+const STORIES: [(&str, Story); 3] = [("add", adding), ("rename", renaming), ("delete", deleting)];
+
+/// In many windows, and many heads that come between them.
+#[test]
+fn a_directory_of_four_times_as_many_files_takes_about_four_times_the_work() {
+    for (name, story) in STORIES {
+        let (small, large) = (story(4_000, 256), story(16_000, 256));
+        assert!(large < 5 * small, "to {name} 4,000 files takes {small} nodes and rows, 16,000 {large}");
+    }
+}
+
+/// A rename comes in several heads; that what it removes has come to other paths before is seen
+/// nevertheless.
+#[test]
+fn a_large_rename_is_no_mass_deletion() {
+    let settings = Settings { window: 256, ..Settings::default() };
+    let mut pair = Fast::pair(&settings);
+    notice(&mut pair, files("a", 4_000, 4_000));
+    let mut found = files("b", 4_000, 4_000);
+    found.extend(gone(&pair[0].store));
+    notice(&mut pair, found);
+    assert_eq!(pair[1].engine.hold(), None);
+    work(&pair, 0);
+}
+
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "a measurement")]
+fn the_work_of_large_directories() {
+    for (name, story) in STORIES {
+        for count in [50_000, 200_000] {
+            let start = std::time::Instant::now();
+            println!("{name} {count}: {} nodes and rows, {:?} in all", story(count, WINDOW), start.elapsed());
         }
     }
-
-    fn answer(&mut self, other: Option<&Store>, effect: Effect) -> Vec<Event> {
-        match effect {
-            Effect::Send(_, message) => {
-                self.out.push(message);
-                Vec::new()
-            }
-            Effect::Scan(_) => {
-                let all = std::mem::take(&mut self.to_scan);
-                let parts = all
-                    .chunks(PART)
-                    .map(|part| Event::Scanned { observations: part.to_vec(), unsynced: Vec::new() });
-                parts.chain([Event::ScanEnded(Ok(()))]).collect()
-            }
-            Effect::FetchNodes(ticket, _, ids) => {
-                let nodes = ids.iter().map(|id| other.unwrap().load(id).unwrap()).collect();
-                vec![Event::Nodes(ticket, Ok(nodes))]
-            }
-            Effect::Prepare(wishes) => {
-                let missing = wishes.iter().map(|wish| {
-                    let chunk = ChunkWanted { content: wish.content, number: 0, len: wish.size as u32 };
-                    Prepared { content: wish.content, missing: Ok(vec![chunk]) }
-                });
-                vec![Event::Prepared(missing.collect())]
-            }
-            Effect::FetchChunks(ticket, _, chunks) => {
-                vec![Event::Arrived(ticket, chunks), Event::FetchEnded(ticket)]
-            }
-            Effect::Apply(ops) => {
-                let done = ops.into_iter().map(|op| {
-                    let record = op.after.map(|shown| Record { shown, stat: None, ignored: false });
-                    (op.path, Outcome::Done(record))
-                });
-                vec![Event::Applied(done.collect())]
-            }
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn file(path: &RelPath, text: u32, record: Option<Record>) -> Observation {
-    let mut id = [1; 32];
-    id[..4].copy_from_slice(&text.to_le_bytes());
-    let mtime = Timestamp { seconds: text.into(), nanos: 0 };
-    let stat = Stat { inode: text.into(), size: 10_000, mtime, ctime: mtime, mode: 0o100_644 };
-    let seen = Seen {
-        content: Content::File { id: ContentId(id), size: 10_000 },
-        metadata: Metadata { mtime, mode: 0o644, ..Metadata::default() },
-        stat: Some(stat),
-    };
-    Observation { path: path.clone(), record, seen: Some(seen), ignored: false }
-}
-
-fn tree() -> BTreeMap<RelPath, Observation> {
-    let mut all = BTreeMap::new();
-    for n in 0..FILES {
-        let directory = sim::path(&format!("directory {:03}", n / 500));
-        let path = sim::path(&format!("directory {:03}/file {:05}.txt", n / 500, n));
-        let mut observation = file(&directory, 0, None);
-        observation.seen.as_mut().unwrap().content = Content::Directory;
-        all.entry(directory).or_insert(observation);
-        all.insert(path.clone(), file(&path, n, None));
-    }
-    all
 }
 
 #[test]
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "a measurement")]
 fn a_hundred_thousand_files() {
-    let mut writer = Fast::new(0);
-    writer.to_scan = tree().into_values().collect();
-    let first = writer.handle(Event::Tick);
-    let first = [std::iter::from_fn(|| writer.engine.poll()).collect(), first].concat_all();
-    writer.run(None, first);
-    println!("commit of {} files: {:?}", writer.engine.totals().files, writer.time);
-    let mut joiner = Fast::new(1);
-    let effects = joiner.handle(Event::Joined(peer()));
-    joiner.run(None, effects);
-    let effects = writer.handle(Event::Joined(peer()));
-    writer.run(None, effects);
-    for message in std::mem::take(&mut writer.out) {
-        let effects = joiner.handle(Event::Message(peer(), message));
-        joiner.run(Some(&writer.store), effects);
-    }
-    println!(
-        "joiner: {:?}, {:?}, {} files",
-        joiner.time,
-        joiner.engine.activity(),
-        joiner.store.records().len()
-    );
-    joiner.out.clear();
-    for (n, name) in [12_345_u32, 77_777, 99_999].into_iter().enumerate() {
-        let path = sim::path(&format!("directory {:03}/file {name:05}.txt", name / 500));
-        (writer.time, joiner.time) = Default::default();
-        let record = protocol::Records::record(&writer.store, &path).unwrap();
-        writer.now += Duration::from_secs(60);
-        writer.to_scan = vec![file(&path, 1_000_000 + n as u32, record)];
-        let effects = writer.handle(Event::Noticed(Noticed::Paths(vec![path])));
-        writer.run(None, effects);
-        joiner.now = writer.now;
-        for message in std::mem::take(&mut writer.out) {
-            let effects = joiner.handle(Event::Message(peer(), message));
-            joiner.run(Some(&writer.store), effects);
-        }
-        println!("a save: {:?} and {:?}, {:?}", writer.time, joiner.time, joiner.engine.activity());
-        assert_eq!(writer.engine.state().entries, joiner.engine.state().entries);
-    }
-}
-
-trait ConcatAll<T> {
-    fn concat_all(self) -> Vec<T>;
-}
-
-impl<T> ConcatAll<T> for [Vec<T>; 2] {
-    fn concat_all(self) -> Vec<T> {
-        self.into_iter().flatten().collect()
+    let mut pair = Fast::pair(&settings(WINDOW));
+    notice(&mut pair, files("directory ", 100_000, 500));
+    println!("100,000 files: {:?} and {:?}, {} nodes and rows", pair[0].time, pair[1].time, work(&pair, 0));
+    for number in [12_345_u32, 77_777, 99_999] {
+        let path = sim::path(&format!("directory {:04}/file {number:06}.txt", number / 500));
+        pair.iter_mut().for_each(|device| device.time = Default::default());
+        let mut found = file(path.clone(), 1_000_000 + number);
+        found.record = pair[0].store.record(&path).expect("memory holds it");
+        notice(&mut pair, vec![found]);
+        println!("a save: {:?} and {:?}", pair[0].time, pair[1].time);
     }
 }

@@ -29,9 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The contents of the running step.
 pub(super) struct Staging {
-    contents: BTreeMap<ContentId, Content>,
-    /// Those that no window has wanted yet, only one to come.
-    ahead: BTreeSet<ContentId>,
+    contents: BTreeMap<ContentId, Box<Content>>,
     /// The content that was found open last.
     open: Option<ContentId>,
     lists: NodeFetch,
@@ -56,7 +54,16 @@ struct Content {
     wish: Prepare,
     /// One that is to show it.
     path: RelPath,
+    /// No window has wanted it yet, only one to come.
+    is_ahead: bool,
     progress: Progress,
+}
+
+impl Content {
+    /// Whether the window waits for it.
+    fn is_open(&self) -> bool {
+        !self.is_ahead && !matches!(self.progress, Progress::Ready | Progress::Failed(_))
+    }
 }
 
 enum Progress {
@@ -83,7 +90,6 @@ impl Default for Staging {
     fn default() -> Self {
         Self {
             contents: BTreeMap::new(),
-            ahead: BTreeSet::new(),
             open: None,
             lists: NodeFetch::default(),
             pushed: BTreeMap::new(),
@@ -115,20 +121,23 @@ impl Staging {
             Progress::Preparing
         };
         self.partial.remove(&wish.content);
-        self.contents.entry(wish.content).or_insert_with(|| Content { wish, path: path.clone(), progress });
+        let id = wish.content;
+        let content = || Box::new(Content { wish, path: path.clone(), is_ahead: false, progress });
+        self.contents.entry(id).or_insert_with(content);
     }
 
     /// Wants a content for a window to come.
     pub(super) fn want_ahead(&mut self, path: &RelPath, wish: Prepare) {
-        if !self.has(&wish.content) {
-            self.ahead.insert(wish.content);
+        let id = wish.content;
+        if !self.has(&id) {
             self.want(path, wish);
+            self.contents.get_mut(&id).into_iter().for_each(|content| content.is_ahead = true);
         }
     }
 
     /// How many contents are wanted for windows to come.
     pub(super) fn count_ahead(&self) -> usize {
-        self.ahead.len()
+        self.contents.values().filter(|content| content.is_ahead).count()
     }
 
     /// Whether a content is wanted already.
@@ -155,7 +164,6 @@ impl Staging {
     pub(super) fn take(&mut self, contents: &[ContentId]) {
         for content in contents {
             self.contents.remove(content);
-            self.ahead.remove(content);
             self.scheduler.forget(*content);
         }
     }
@@ -177,9 +185,15 @@ impl Staging {
 
     /// A window wants these. Forgets what neither it nor a later one does; answers what that was.
     pub(super) fn retain(&mut self, wanted: &BTreeSet<ContentId>) -> Vec<ContentId> {
-        self.ahead.retain(|id| !wanted.contains(id));
-        let is_idle = |id: &&ContentId| !wanted.contains(id) && !self.ahead.contains(id);
-        let others: Vec<_> = self.contents.keys().filter(is_idle).copied().collect();
+        let mut others = Vec::new();
+        for id in wanted {
+            self.contents.get_mut(id).into_iter().for_each(|content| content.is_ahead = false);
+        }
+        for (id, _) in self.contents.iter().filter(|(_, content)| !content.is_ahead) {
+            if !wanted.contains(id) {
+                others.push(*id);
+            }
+        }
         self.take(&others);
         others
     }
@@ -187,12 +201,10 @@ impl Staging {
     /// Whether every content that the window wants is ready or has failed. Asked after every event: the search goes on at
     /// the content that was open last.
     pub(super) fn is_settled(&mut self) -> bool {
-        let is_open = |(id, content): &(&ContentId, &Content)| {
-            !matches!(content.progress, Progress::Ready | Progress::Failed(_)) && !self.ahead.contains(id)
-        };
         let from = self.open.map_or(Bound::Unbounded, Bound::Included);
         let mut later = self.contents.range((from, Bound::Unbounded));
-        let open = later.find(is_open).or_else(|| self.contents.iter().find(is_open));
+        let open = later.find(|(_, content)| content.is_open());
+        let open = open.or_else(|| self.contents.iter().find(|(_, content)| content.is_open()));
         self.open = open.map(|(id, _)| *id);
         self.open.is_none()
     }
@@ -223,7 +235,6 @@ impl Staging {
         for content in self.contents.keys() {
             self.scheduler.forget(*content);
         }
-        self.ahead.clear();
         self.lists = NodeFetch::default();
         std::mem::take(&mut self.contents).into_keys().collect()
     }
@@ -296,7 +307,8 @@ impl Staging {
 
     /// What has come of a content is kept.
     fn keep_partial(&mut self, content: &ContentId) {
-        if let Some(Content { wish, progress: Progress::Fetching(missing), .. }) = self.contents.get(content)
+        if let Some(Content { wish, progress: Progress::Fetching(missing), .. }) =
+            self.contents.get(content).map(Box::as_ref)
             && missing.values().map(|len| u64::from(*len)).sum::<u64>() < wish.size
         {
             self.partial.insert(*content);

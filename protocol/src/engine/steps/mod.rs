@@ -6,22 +6,22 @@
 //! next window begins behind it, also after a crash. Paths that could not be applied are kept aside
 //! and hold up nothing.
 //!
-//! Reading order: this file, `planning`, `window`, `outcomes`.
+//! Reading order: this file, `counting`, `planning`, `window`, `outcomes`.
 
+mod counting;
 mod outcomes;
 mod planning;
 mod window;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, Bound};
 use std::time::Duration;
 
 use self::window::Window;
 use super::dirty::MAX_PATHS;
 use super::staging::Staging;
 use super::{Busy, Edits, Engine, EngineError, FolderStore, Reason};
-use crate::entry::{Content, Entry};
+use crate::entry::Entry;
 use crate::path::RelPath;
-use crate::render::Entries;
 use crate::store::NodeId;
 use crate::tree::{Difference, Differences};
 
@@ -41,18 +41,34 @@ pub(super) struct Step {
     ahead: Option<(NodeId, RelPath)>,
     /// The state for which the need was counted and deletions were let through.
     counted: Option<NodeId>,
-    /// The state of which only removals are left.
-    removals_only: Option<NodeId>,
+    /// How far what is put in the counted state has been dealt with.
+    searched: Searched,
     /// Something is removed, which may be a rename.
     has_removals: bool,
     /// Deletions that were let through and are still to be made.
     let_through: u64,
+    /// Contents that have come to a path since the step began, once it had to be known.
+    arriving: Option<BTreeSet<u64>>,
     /// Paths that this step has changed: that they are noticed is no news.
     made: Made,
     need_files: u64,
     need_bytes: u64,
     tried_at: Option<Duration>,
     has_failed: bool,
+}
+
+/// How far a search through differences has come. What lies behind is still to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Searched {
+    /// It goes on here.
+    Until(Bound<RelPath>),
+    Everything,
+}
+
+impl Default for Searched {
+    fn default() -> Self {
+        Self::Until(Bound::Unbounded)
+    }
 }
 
 /// Paths that the last windows have made, so that news of them is known to be of our own doing.
@@ -112,13 +128,32 @@ impl Step {
         window.unplanned().chain(window.ops.iter().map(|op| &op.path)).cloned().collect()
     }
 
-    pub(super) fn roots(&self) -> Option<[NodeId; 2]> {
-        self.window.as_ref().map(|window| [window.roots.0, window.roots.1])
+    pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
+        let window = self.window.as_ref().map(|window| [window.roots.0, window.roots.1]);
+        window.into_iter().flatten().chain(self.counted)
     }
 
     /// What there is to do is counted anew.
     pub(super) fn count_again(&mut self) {
         self.counted = None;
+        self.searched = Searched::default();
+    }
+
+    /// The state has moved on, and puts something from this path on: what lies before it has been
+    /// searched as before.
+    fn search_again_from(&mut self, first: Option<RelPath>, old: NodeId, new: NodeId) {
+        let ahead =
+            self.ahead.take().filter(|(of, to)| *of == old && first.as_ref().is_none_or(|first| to < first));
+        self.ahead = ahead.map(|(_, to)| (new, to));
+        let Some(first) = first else { return };
+        let is_ahead = match &self.searched {
+            Searched::Until(Bound::Unbounded) => true,
+            Searched::Until(Bound::Included(path) | Bound::Excluded(path)) => *path < first,
+            Searched::Everything => false,
+        };
+        if !is_ahead {
+            self.searched = Searched::Until(Bound::Included(first));
+        }
     }
 
     pub(super) fn retry_at(&self) -> Option<Duration> {
@@ -179,7 +214,8 @@ impl<S: FolderStore> Engine<S> {
     fn end_step(&mut self) {
         if self.step.counted.take().is_some() || self.step.window.is_some() {
             self.step.window = None;
-            self.step.removals_only = None;
+            self.step.searched = Searched::default();
+            self.step.arriving = None;
             self.step.up_to = None;
             self.step.ahead = None;
             self.step.let_through = 0;
@@ -194,76 +230,24 @@ impl<S: FolderStore> Engine<S> {
         self.tell_complete();
     }
 
-    /// Counts what the step has to do, once for each state; whether it may be done.
-    fn count_arrivals(&mut self, now: Duration) -> Result<bool, EngineError> {
-        if self.step.counted == Some(self.state.entries) {
-            return Ok(true);
-        }
-        let (mut files, mut bytes, mut has_removals) = (0, 0, false);
-        let mut gone = Vec::new();
-        let new = self.tree(self.state.entries);
-        for group in self.groups_of_differences() {
-            let (path, edits, removed) = group?;
-            let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
-            has_removals |= put.is_none();
-            let content = put.or(removed.as_ref()).map(|entry| entry.content.clone());
-            let Some(content) = content.filter(|content| !content.is_directory()) else { continue };
-            if self.rules.is_ignored(&path, false) {
-                continue;
-            }
-            files += 1;
-            match put {
-                Some(_) => bytes += content.size_bytes(),
-                // Not if only one of several entries of equal content goes.
-                None if !new.at(&path)?.iter().any(|entry| entry.content == content) => gone.push(content),
-                None => {}
-            }
-        }
-        gone.extend(self.deletions_put_off()?.into_iter().map(|(_, record)| record.shown.content));
-        let gone = self.gone_for_good(gone)?;
-        let known = self.state.totals.files + gone;
-        // What was let through for an earlier state, and is not made yet, has been counted.
-        let new = gone.saturating_sub(self.step.let_through);
-        if self.guard.refuses(now, new, known, self.settings.hold_deletions, false) {
-            self.hold_deletions(gone, known, false);
-            return Ok(false);
-        }
-        self.step.let_through = gone;
-        self.step.has_removals = has_removals;
-        self.step.counted = Some(self.state.entries);
-        (self.step.need_files, self.step.need_bytes) = (files, bytes);
-        Ok(true)
-    }
-
-    /// How many of these contents do not come to another path in the same step.
-    fn gone_for_good(&self, mut gone: Vec<Content>) -> Result<u64, EngineError> {
-        let mut leaving: BTreeSet<_> = gone.iter().cloned().collect();
-        if !leaving.is_empty() {
-            for group in self.groups_of_differences() {
-                let (_, edits, _) = group?;
-                edits.iter().filter_map(|(_, entry)| entry.as_ref()).for_each(|entry| {
-                    leaving.remove(&entry.content);
-                });
-            }
-        }
-        gone.retain(|content| leaving.contains(content));
-        Ok(gone.len() as u64)
-    }
-
     /// What differs between the applied entries and the state, path by path.
     pub(super) fn groups_of_differences(&self) -> impl Iterator<Item = Result<Group, EngineError>> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
         groups(old.diff(&new))
     }
 
-    /// The same, of what lies behind a path.
-    fn groups_behind(
+    /// The same, from some path on.
+    fn groups_from(
         &self,
-        path: &RelPath,
+        from: Bound<&RelPath>,
     ) -> Result<impl Iterator<Item = Result<Group, EngineError>>, EngineError> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
         let mut differences = old.diff(&new);
-        differences.seek_past(|key| key.path <= *path)?;
+        match from {
+            Bound::Included(path) => differences.seek_past(|key| key.path < *path)?,
+            Bound::Excluded(path) => differences.seek_past(|key| key.path <= *path)?,
+            Bound::Unbounded => {}
+        }
         Ok(groups(differences))
     }
 }

@@ -1,6 +1,6 @@
 //! Carrying out a window, and what has become of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::time::Duration;
 
 use crate::commit::Draft;
@@ -13,6 +13,8 @@ use crate::path::RelPath;
 use crate::plan::Why;
 use crate::record::Seen;
 use crate::version::Version;
+
+use super::Searched;
 
 /// What the outcomes of a window lead to.
 #[derive(Default)]
@@ -71,7 +73,7 @@ impl<S: FolderStore> Engine<S> {
             self.staging.take(&lacking);
             self.forget(lacking);
         }
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         if ops.is_empty() {
             return Ok(false);
         }
@@ -103,9 +105,12 @@ impl<S: FolderStore> Engine<S> {
     ) -> Result<(), EngineError> {
         let Some(window) = self.step.window.take() else { return Ok(()) };
         let is_overtaken = window.roots.0 != self.state.entries;
-        if let (Some(path), false) = (window.up_to, is_overtaken) {
-            self.news.set_up_to(window.roots.0, path.clone());
-            self.step.up_to = Some((window.roots.0, path));
+        if let (Some(searched), false) = (window.searched, is_overtaken) {
+            if let Searched::Until(Bound::Excluded(path)) = &searched {
+                self.news.set_up_to(window.roots.0, path.clone());
+                self.step.up_to = Some((window.roots.0, path.clone()));
+            }
+            self.step.searched = searched;
         }
         let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
         let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));
@@ -138,7 +143,7 @@ impl<S: FolderStore> Engine<S> {
         if !taken.edits.is_empty() && self.is_writer() {
             self.commit_displaced(taken.edits, &mut changes)?;
         }
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         self.announce(before, &[]);
         if self.applied == self.state.entries {
             let forgotten = self.staging.clear();
@@ -282,7 +287,7 @@ impl<S: FolderStore> Engine<S> {
         let mut changes = Changes::default();
         let before = self.told;
         self.commit_displaced(edits, &mut changes)?;
-        self.store.keep(&changes)?;
+        self.keep(&changes)?;
         self.announce(before, &[]);
         Ok(())
     }

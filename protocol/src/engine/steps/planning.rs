@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use crate::chunk::MIN_CHUNK_BYTES;
 use crate::engine::{Edits, Engine, EngineError, FolderStore, Op, Prepare, Reason, Source, Unapplied};
-use crate::entry::{Content, ContentId};
+use crate::entry::{Content, ContentId, EntryKey};
 use crate::path::RelPath;
 use crate::plan::{self, View};
 use crate::record::{Record, Shown};
 use crate::render::{self, Entries, Renderer};
 use crate::scheduler::LARGE_BYTES;
 
+use super::Searched;
+use super::counting::group_of;
 use super::window::Window;
 
 /// Bytes of new content in a window, unless one file alone is larger.
@@ -28,72 +30,76 @@ const MOVE_CANDIDATES: usize = 4;
 #[derive(Default)]
 struct Differences {
     edits: Edits,
-    bytes: u64,
-    removals: Edits,
-    more: bool,
-    /// Up to which path this is all that differs, removals left aside.
-    up_to: Option<RelPath>,
+    /// How far what is put has been searched for, if this was looked for.
+    searched: Option<Searched>,
 }
 
+/// What the paths of a window shall show.
+type Wants = BTreeMap<RelPath, Option<Shown>>;
+
 impl<S: FolderStore> Engine<S> {
+    /// What comes next: new content first, and what is only removed when no more comes.
     fn differences(&mut self) -> Result<Differences, EngineError> {
         // What arrives with new rules is judged by them.
         let edits = self.edits_of_rules()?;
         if !edits.is_empty() {
-            return Ok(Differences { edits, more: true, ..Differences::default() });
+            return Ok(Differences { edits, searched: None });
         }
-        let mut found = Differences::default();
-        let removals_only = self.step.removals_only == Some(self.state.entries);
+        let (mut edits, searched) = self.puts()?;
+        if searched == Searched::Everything {
+            let (mut removals, is_all) = self.removals()?;
+            if edits.is_empty() || is_all {
+                edits.append(&mut removals);
+            }
+        }
+        if edits.is_empty() && self.step.searched != Searched::default() {
+            // To find nothing where something differs would be to search for ever.
+            self.step.searched = Searched::default();
+            return self.differences();
+        }
+        Ok(Differences { edits, searched: Some(searched) })
+    }
+
+    /// Paths at which something is put, as many as a window takes. The search goes on where windows
+    /// before have ended.
+    fn puts(&self) -> Result<(Edits, Searched), EngineError> {
+        let (mut found, mut bytes) = (Edits::new(), 0);
+        let Searched::Until(from) = &self.step.searched else { return Ok((found, Searched::Everything)) };
+        for group in self.groups_from(from.as_ref())? {
+            let (path, edits, _) = group?;
+            let Some(entry) = edits.iter().find_map(|(_, entry)| entry.as_ref()) else { continue };
+            bytes += entry.content.size_bytes();
+            found.extend(edits);
+            if found.len() >= self.settings.window || bytes >= WINDOW_BYTES {
+                return Ok((found, Searched::Until(Bound::Excluded(path))));
+            }
+        }
+        Ok((found, Searched::Everything))
+    }
+
+    /// Paths at which something is only removed, as many as a window takes, and whether these are all.
+    fn removals(&self) -> Result<(Edits, bool), EngineError> {
+        let mut found = Edits::new();
         for group in self.groups_of_differences() {
             let (_, edits, _) = group?;
-            let put = edits.iter().find_map(|(_, entry)| entry.as_ref());
-            if let Some(entry) = put {
-                found.bytes += entry.content.size_bytes();
-                found.edits.extend(edits);
-            } else {
-                if found.removals.len() < self.settings.window {
-                    found.removals.extend(edits);
-                } else if removals_only {
-                    found.more = true;
-                    break;
-                } else {
-                    found.more = true;
-                }
+            if edits.iter().any(|(_, entry)| entry.is_some()) {
+                continue;
             }
-            if found.edits.len() >= self.settings.window || found.bytes >= WINDOW_BYTES {
-                found.more = true;
-                found.up_to = found.edits.last().map(|(key, _)| key.path.clone());
-                break;
+            if found.len() >= self.settings.window {
+                return Ok((found, false));
             }
+            found.extend(edits);
         }
-        if found.edits.is_empty() {
-            self.step.removals_only = Some(self.state.entries);
-        }
-        if found.edits.is_empty() || !found.more {
-            found.edits.append(&mut found.removals);
-        }
-        Ok(found)
+        Ok((found, true))
     }
 
     pub(super) fn plan_window(&mut self, now: Duration) -> Result<(), EngineError> {
         let mut found = self.differences()?;
         self.step.tried_at = Some(now);
         let roots = (self.state.entries, self.applied);
-        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
-        let context = &self.state.context;
-        let changed = found.edits.iter().map(|(key, _)| key.path.clone());
-        let mut paths = render::affected(&old, &new, context, changed)?;
-        paths.extend(self.revisit.iter().cloned());
-        let waits = |(path, why): &(&RelPath, &Unapplied)| {
-            why.reason == Reason::Waiting && !self.stuck.contains(*path)
-        };
-        paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
-        let mut renderer = Renderer::new(&new, context);
-        let mut wants = BTreeMap::new();
-        for path in paths {
-            let want = renderer.path(&path)?;
-            wants.insert(path, want);
-        }
+        let new = self.tree(self.state.entries);
+        let mut renderer = Renderer::new(&new, &self.state.context);
+        let mut wants = self.wants(&found.edits, &mut renderer)?;
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
         let moved = movers.values().flat_map(|(_, record)| &record.shown.entries);
@@ -104,6 +110,7 @@ impl<S: FolderStore> Engine<S> {
         }
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
+        self.put_off_directories(&found.edits, &mut wants)?;
         let is_users = |path: &RelPath| self.dirty.has(path) && !self.step.made.contains(path);
         let is_touched = |path: &RelPath| {
             is_users(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
@@ -116,7 +123,8 @@ impl<S: FolderStore> Engine<S> {
         let is_ignored = |path: &RelPath, is_directory| self.rules.is_ignored(path, is_directory);
         let view =
             View { entries: &new, records: &self.store, is_touched: &is_touched, is_ignored: &is_ignored };
-        let looked_at: Vec<_> = wants.keys().cloned().collect();
+        let looked_at: Vec<_> =
+            wants.keys().filter(|path| self.unapplied.contains_key(*path)).cloned().collect();
         let plan = plan::plan(&view, wants, &|_| false)?;
         let mut window = Window {
             roots,
@@ -129,7 +137,7 @@ impl<S: FolderStore> Engine<S> {
             revisited: std::mem::take(&mut self.revisit),
             sources: BTreeMap::new(),
             deletes: BTreeSet::new(),
-            up_to: found.up_to,
+            searched: found.searched,
         };
         window.add(plan.passes, &awaited);
         window.settle(looked_at);
@@ -141,6 +149,53 @@ impl<S: FolderStore> Engine<S> {
         Ok(())
     }
 
+    /// The paths that a window looks at, and what they shall show.
+    fn wants(&self, edits: &Edits, renderer: &mut Renderer<'_>) -> Result<Wants, EngineError> {
+        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        let changed = edits.iter().map(|(key, _)| key.path.clone());
+        let mut paths = render::affected(&old, &new, &self.state.context, changed)?;
+        paths.extend(self.revisit.iter().cloned());
+        let waits = |(path, why): &(&RelPath, &Unapplied)| {
+            why.reason == Reason::Waiting && !self.stuck.contains(*path)
+        };
+        paths.extend(self.unapplied.iter().filter(waits).map(|(path, _)| path.clone()));
+        paths.sort();
+        paths.dedup();
+        let wants = paths.into_iter().map(|path| {
+            let want = renderer.path(&path)?;
+            Ok((path, want))
+        });
+        wants.collect()
+    }
+
+    /// Directories that shall go with more below them than this window takes: the window that takes
+    /// the last of it looks at them. Until then they hold something, which need not be found out each
+    /// time by looking at all of it.
+    fn put_off_directories(&self, edits: &Edits, wants: &mut Wants) -> Result<(), EngineError> {
+        let applied = self.tree(self.applied);
+        let takes = |key: &EntryKey| edits.binary_search_by(|(taken, _)| taken.cmp(key)).is_ok();
+        let mut put_off = Vec::new();
+        for ((path, want), (next, _)) in wants.iter().zip(wants.iter().skip(1)) {
+            if want.is_some() || !next.is_below(Some(path)) {
+                continue;
+            }
+            let mut below = applied.range(Bound::Unbounded);
+            below.seek_past(|key| key.path <= *path);
+            for entry in below {
+                let key = entry?.key();
+                if !key.path.is_below(Some(path)) {
+                    break;
+                }
+                if !takes(&key) {
+                    put_off.push(path.clone());
+                    break;
+                }
+            }
+        }
+        put_off.iter().for_each(|path| drop(wants.remove(path)));
+        Ok(())
+    }
+
     /// Takes the paths that give contents up into a window. Whole groups only: of a conflict dealt
     /// with by halves, nothing would lead to its copies.
     fn add_moved(
@@ -148,14 +203,12 @@ impl<S: FolderStore> Engine<S> {
         moved: BTreeSet<RelPath>,
         edits: &mut Edits,
         renderer: &mut Renderer<'_>,
-        wants: &mut BTreeMap<RelPath, Option<Shown>>,
+        wants: &mut Wants,
     ) -> Result<(), EngineError> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
         for path in &moved {
-            let (before, after) = (old.at(path)?, new.at(path)?);
-            let gone = before.iter().filter(|entry| !after.contains(entry));
-            edits.extend(gone.map(|entry| (entry.key(), None)));
-            edits.extend(after.into_iter().map(|entry| (entry.key(), Some(entry))));
+            let (_, of_path, _) = group_of(path, &old.at(path)?, &new.at(path)?);
+            edits.extend(of_path);
         }
         for path in render::affected(&old, &new, &self.state.context, moved)? {
             if let btree_map::Entry::Vacant(vacant) = wants.entry(path) {
@@ -167,7 +220,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// Directories that shall go, but hold a reader's own changes: of these there may be no records.
-    fn blocked(&self, wants: &mut BTreeMap<RelPath, Option<Shown>>) -> Result<Vec<RelPath>, EngineError> {
+    fn blocked(&self, wants: &mut Wants) -> Result<Vec<RelPath>, EngineError> {
         if self.is_writer() {
             return Ok(Vec::new());
         }
@@ -188,10 +241,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// For contents that come to a path: paths that give them up.
-    fn movers(
-        &self,
-        wants: &BTreeMap<RelPath, Option<Shown>>,
-    ) -> Result<BTreeMap<ContentId, (RelPath, Record)>, EngineError> {
+    fn movers(&self, wants: &Wants) -> Result<BTreeMap<ContentId, (RelPath, Record)>, EngineError> {
         let new = self.tree(self.state.entries);
         let mut renderer = Renderer::new(&new, &self.state.context);
         let mut movers = BTreeMap::new();
@@ -201,7 +251,7 @@ impl<S: FolderStore> Engine<S> {
             if movers.contains_key(id) {
                 continue;
             }
-            for candidate in self.store.with_content(id, MOVE_CANDIDATES)? {
+            for candidate in self.with_content(id, MOVE_CANDIDATES)? {
                 if candidate == *path || taken.contains(&candidate) || renderer.path(&candidate)?.is_some() {
                     continue;
                 }
@@ -239,7 +289,7 @@ impl<S: FolderStore> Engine<S> {
             None => (AHEAD_WINDOWS * window).min((MAX_AHEAD_WINDOWS * window).saturating_sub(ahead)),
         };
         let (mut wishes, mut bytes, mut to) = (Vec::new(), 0, from.clone());
-        for group in self.groups_behind(&from)? {
+        for group in self.groups_from(Bound::Excluded(&from))? {
             if wishes.len() >= most || bytes >= WINDOW_BYTES {
                 break;
             }
@@ -275,7 +325,7 @@ impl<S: FolderStore> Engine<S> {
             Some(&Content::File { id, size }) if size > MIN_CHUNK_BYTES as u64 => Some((path.clone(), id)),
             _ => None,
         };
-        let same = self.store.with_content(&id, MOVE_CANDIDATES)?;
+        let same = self.with_content(&id, MOVE_CANDIDATES)?;
         Ok(Some(Prepare { content: id, size, mode, same, earlier }))
     }
 

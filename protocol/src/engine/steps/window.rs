@@ -9,6 +9,8 @@ use crate::plan::{Change, Deed, Why};
 use crate::record::Record;
 use crate::store::NodeId;
 
+use super::Searched;
+
 /// Changes that are made together.
 pub(super) struct Window {
     /// What it was planned for: state, applied.
@@ -21,15 +23,15 @@ pub(super) struct Window {
     pub(super) waiting: Vec<(RelPath, Why)>,
     /// Directories that wait for a reader's own changes.
     pub(super) blocked: Vec<RelPath>,
-    /// Paths that show what they should.
+    /// Paths that did not show what they should, and do.
     pub(super) settled: Vec<RelPath>,
     /// Paths that it was planned for though no entries of theirs differ.
     pub(super) revisited: BTreeSet<RelPath>,
     /// What the operations under way take: by path, the content out of staging, or the path that
     /// gives it up.
     pub(super) sources: BTreeMap<RelPath, Source>,
-    /// Up to which path all that differs is dealt with, if there is more.
-    pub(super) up_to: Option<RelPath>,
+    /// How far what is put has been searched for, if the window is of that.
+    pub(super) searched: Option<Searched>,
     /// Paths whose removal counts as a deletion.
     pub(super) deletes: BTreeSet<RelPath>,
 }
@@ -40,8 +42,12 @@ impl Window {
         self.waiting.iter().map(|(path, _)| path).chain(&self.blocked)
     }
 
-    /// Of the paths that were looked at, those for which nothing is to be done on the disk.
+    /// Of the paths that were looked at though they were not as the state wants, those for which nothing
+    /// is to be done on the disk.
     pub(super) fn settle(&mut self, mut looked_at: Vec<RelPath>) {
+        if looked_at.is_empty() {
+            return;
+        }
         let mut open: BTreeSet<_> = self.unplanned().chain(self.ops.iter().map(|op| &op.path)).collect();
         let sources = self.ops.iter().filter_map(|op| match &op.source {
             Source::Moved(from, _) => Some(from),

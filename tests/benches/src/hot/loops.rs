@@ -7,6 +7,7 @@ use std::time::Duration;
 use harness::Seed;
 use keystore::{ContentKey, FolderSecret};
 use protocol::chunk::{ChunkId, ContentHasher, GOOD_PIECE_BYTES};
+use protocol::engine::{Activity, Settings};
 use protocol::frame::{Frame, FrameDecoder, MAX_FRAME_BYTES};
 use protocol::merge::merge;
 use protocol::message::{ChunkWanted, Request};
@@ -15,6 +16,7 @@ use protocol::scheduler::{Availability, Limits, PeerKey, Scheduler};
 use protocol::tree::{MemoryNodes, Tree};
 use protocol::version::Version;
 use protocol::{Entry, RelPath};
+use sim::fast::{Fast, files, notice};
 
 use super::entries::{ANNA, BEN, commit, content, path, puts, state};
 
@@ -40,7 +42,7 @@ const fn new(name: &'static str, about: &'static str, run: fn(u64)) -> Loop {
 }
 
 /// All of them.
-pub const LOOPS: [Loop; 12] = [
+pub const LOOPS: [Loop; 13] = [
     new("hash-large", "cut points and content id of a file of 8 MiB", hash_large),
     new("hash-small", "content ids of 1,000 files of 4 KiB", hash_small),
     new("chunk-verify", "32 chunks of 256 KiB held against their ids", chunk_verify),
@@ -51,6 +53,7 @@ pub const LOOPS: [Loop; 12] = [
     new("frame-decode", "the same, read in pieces of 1,200 bytes", frame_decode),
     new("scheduler-files", "4,000 files of one chunk, fetched from 4 peers", scheduler_files),
     new("scheduler-chunks", "a file of 4,000 chunks, fetched from 16 peers", scheduler_chunks),
+    new("first-sync", "20,000 files committed by one engine, planned and recorded by another", first_sync),
     new("merge", "two states of 10,000 entries, each 100 ahead", merge_apart),
     new("render", "what 200 changed entries do to paths and totals", render_changed),
 ];
@@ -201,6 +204,16 @@ fn fetch_all(scheduler: &mut Scheduler, chunks: usize) {
         arrived += usize::from(scheduler.handle_arrived(now, request, chunk));
     }
     assert!(scheduler.is_idle());
+}
+
+fn first_sync(rounds: u64) {
+    let found = files("directory ", 20_000, 100);
+    for _ in 0..rounds {
+        let mut pair = Fast::pair(&Settings::default());
+        notice(&mut pair, found.clone());
+        assert_eq!(pair[1].engine.state().entries, pair[0].engine.state().entries);
+        assert_eq!(pair[1].engine.activity(), Activity::Idle);
+    }
 }
 
 fn merge_apart(rounds: u64) {
