@@ -13,7 +13,7 @@ use protocol::{RelPath, Timestamp};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
-use super::file::{OpenFile, copy, describe, only_mtime};
+use super::file::{OpenFile, copy, describe, only_mtime, open_quietly};
 use super::place::{Spot, control_name, control_path, directory_path, not_for, spot};
 use super::resolve::Resolver;
 use super::{
@@ -97,7 +97,7 @@ impl RealDisk {
         self.at(at, |parent, name| {
             // Looked at first, since opening a device may do something.
             regular(&describe(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))?;
-            let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+            let file = open_quietly(parent, name, flags)?;
             regular(&describe(&rustix::fs::fstat(&file)?))?;
             Ok(file)
         })
