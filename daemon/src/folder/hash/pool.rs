@@ -44,6 +44,9 @@ pub(in crate::folder) struct Pool<T> {
     answers: Receiver<Vec<Answer<T>>>,
     /// Not handed over yet.
     batch: Vec<Job<T>>,
+    /// Batches that were handed over and are not done.
+    under_way: usize,
+    threads: usize,
     /// Answers that have come and are not taken yet.
     ready: VecDeque<Answer<T>>,
     waiting: usize,
@@ -56,14 +59,16 @@ impl<T: Send + 'static> Pool<T> {
         cx: &'scope HashContext,
         threads: usize,
     ) -> Self {
+        let threads = threads.max(1);
         let (jobs, todo) = mpsc::channel();
         let (answer, answers) = mpsc::sync_channel(ANSWERS);
         let todo = Arc::new(Mutex::new(todo));
-        for _ in 0..threads.max(1) {
+        for _ in 0..threads {
             let (todo, answer) = (Arc::clone(&todo), answer.clone());
             scope.spawn(move || work(cx, &todo, &answer));
         }
-        Self { jobs, answers, batch: Vec::new(), ready: VecDeque::new(), waiting: 0 }
+        let (batch, ready) = (Vec::new(), VecDeque::new());
+        Self { jobs, answers, batch, under_way: 0, threads, ready, waiting: 0 }
     }
 
     /// Hands in a job; never waits. Whoever hands in many takes answers meanwhile.
@@ -84,11 +89,16 @@ impl<T: Send + 'static> Pool<T> {
         self.waiting
     }
 
-    /// An answer, if there is one within this time. What was handed in begins now at the latest.
+    /// An answer, if there is one within this time. What was handed in begins as soon as a thread has
+    /// nothing to do.
     pub(in crate::folder) fn take(&mut self, patience: Duration) -> Option<Answer<T>> {
-        self.hand_over();
         if self.ready.is_empty() {
-            self.ready.extend(self.answers.recv_timeout(patience).ok()?);
+            if self.under_way < self.threads {
+                self.hand_over();
+            }
+            let answers = self.answers.recv_timeout(patience).ok()?;
+            self.under_way -= usize::from(matches!(answers.last(), Some(Answer::Done(..))));
+            self.ready.extend(answers);
         }
         let answer = self.ready.pop_front()?;
         if matches!(answer, Answer::Done(..)) {
@@ -101,6 +111,7 @@ impl<T: Send + 'static> Pool<T> {
         if !self.batch.is_empty() {
             // The workers hold the other end for as long as this pool lives.
             let _ = self.jobs.send(std::mem::take(&mut self.batch));
+            self.under_way += 1;
         }
     }
 }
@@ -137,5 +148,50 @@ fn hash(
     match hash_found(cx, path, found, buffer)? {
         Some(hashed) => Ok(hashed),
         None => hash_file(cx, path, buffer, keep),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Place};
+    use crate::folder::scan::tests::support::{World, path};
+
+    /// Patience that is never needed.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn short_files_are_handed_over_together_and_long_ones_alone() {
+        let world = World::new();
+        let files = world.files();
+        let push = |pool: &mut Pool<u32>, number: u32, len: usize| {
+            let name = number.to_string();
+            world.write(&name, vec![b'x'; len]);
+            let found = world.disk.stat(&Place::Folder(path(&name))).expect("stat").expect("there");
+            pool.push(path(&name), &found, number);
+        };
+        std::thread::scope(|scope| {
+            let mut pool = Pool::start(scope, &files, 2);
+            (0..20).for_each(|number| push(&mut pool, number, 5));
+            assert_eq!((pool.under_way, pool.batch.len()), (1, 4));
+            push(&mut pool, 20, 100_000);
+            assert_eq!((pool.under_way, pool.batch.len()), (3, 0));
+            (21..24).for_each(|number| push(&mut pool, number, 5));
+            let mut done = Vec::new();
+            while pool.waiting() > 0 {
+                match pool.take(LONG).expect("an answer comes") {
+                    Answer::Done(number, hashed) => {
+                        done.push((number, hashed.expect("hashed").content.size_bytes()))
+                    }
+                    Answer::Nodes(nodes) => {
+                        assert!(!done.iter().any(|(number, _)| *number == 20), "{nodes:?}")
+                    }
+                }
+            }
+            done.sort_unstable();
+            let expected = (0..24).map(|number| (number, if number == 20 { 100_000 } else { 5 }));
+            assert_eq!(done, expected.collect::<Vec<_>>());
+            assert_eq!(pool.under_way, 0);
+        });
     }
 }
