@@ -181,10 +181,10 @@ mod tests {
             while pool.waiting() > 0 {
                 match pool.take(LONG).expect("an answer comes") {
                     Answer::Done(number, hashed) => {
-                        done.push((number, hashed.expect("hashed").content.size_bytes()))
+                        done.push((number, hashed.expect("hashed").content.size_bytes()));
                     }
                     Answer::Nodes(nodes) => {
-                        assert!(!done.iter().any(|(number, _)| *number == 20), "{nodes:?}")
+                        assert!(!done.iter().any(|(number, _)| *number == 20), "{nodes:?}");
                     }
                 }
             }
