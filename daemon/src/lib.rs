@@ -14,6 +14,7 @@ pub mod folder;
 pub mod home;
 pub mod memory;
 pub mod net;
+mod process;
 pub mod random;
 pub mod store;
 pub mod tracker;

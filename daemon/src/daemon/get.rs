@@ -15,13 +15,14 @@ use keystore::{FolderSecret, KeyFile, Link, parse_key_or_link};
 
 use super::folders::Folders;
 use super::network::unspecified;
-use super::{Context, protect_secrets, start_log};
+use super::{Context, start_log};
 use crate::api::control::Control;
 use crate::api::error::{ApiError, Class};
 use crate::api::types::{AddRequest, Finding, FolderRow, Problem, Severity};
 use crate::config::{LiveConfig, Surroundings};
 use crate::folder::Folder;
 use crate::home::{Home, HomeLock, read_private, write_atomic};
+use crate::process;
 
 /// The home below the control directory.
 const HOME: &str = "get";
@@ -56,7 +57,8 @@ impl Getting {
     /// # Errors
     /// When the key is none, or the directory cannot be used.
     pub async fn start(order: Order) -> Result<Self, ApiError> {
-        protect_secrets();
+        process::protect_secrets();
+        process::raise_descriptor_limit();
         start_log("off");
         let link = reader(&order.key)?;
         let control = prepare(&order.dir)?;

@@ -25,7 +25,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -42,6 +41,7 @@ use crate::api::routes::{Api, router};
 use crate::api::{serve, socket};
 use crate::config::{LiveConfig, Surroundings};
 use crate::home::Home;
+use crate::process;
 
 /// What is logged unless `SYNCD_LOG` says otherwise. `mainline` complains every two seconds while there
 /// is no network, which `status` says better.
@@ -80,7 +80,8 @@ pub fn run(directory: PathBuf, options: Options) -> Result<(), ApiError> {
         let _ = rustix::process::setsid();
     }
     crate::memory::share_heaps();
-    protect_secrets();
+    process::protect_secrets();
+    process::raise_descriptor_limit();
     start_log(LOG_FILTER);
     let home = Home::open(directory)?;
     let lock = home.lock()?;
@@ -148,11 +149,6 @@ async fn supervise<C: Control>(
     while servers.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
-}
-
-/// A core file would hold keys. Where this is refused, the home's 0700 is what is left.
-fn protect_secrets() {
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Logs to standard error: what `SYNCD_LOG` says, else `usual`.

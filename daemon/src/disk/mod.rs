@@ -7,8 +7,10 @@
 //! caller's business, which is why replacing is a swap that keeps both sides.
 
 //! Reading order: the words and the trait here; `resolve` (how a path below the root becomes a
-//! descriptor), `real` (system calls), `file` (open files), `faulty` (for tests).
+//! descriptor), `real` (system calls), `unnamed` (staged files that need no name), `control` (what is ours),
+//! `file` (open files), `faulty` (for tests).
 
+mod control;
 mod faulty;
 mod file;
 #[cfg(test)]
@@ -18,6 +20,7 @@ mod real;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 
 use std::fmt;
 use std::io;
@@ -210,7 +213,9 @@ pub trait Disk: Send + Sync {
     /// other names as well is refused (`InvalidInput`): writing to it would change those.
     fn stage(&self, name: &StagedName) -> io::Result<Box<dyn WriteFile>>;
     /// Makes a staged file of these bytes, with this mode as far as the process's umask lets it;
-    /// its owner may always write. `AlreadyExists` if the name is taken.
+    /// its owner may always write. `AlreadyExists` if the name is taken, unless by a file of an earlier run.
+    /// Until [`Self::rename_new`] has put it somewhere a crash may take it away, and
+    /// [`Self::list`] need not show it.
     fn stage_whole(&self, name: &StagedName, bytes: &[u8], mode: u16) -> io::Result<()>;
     /// The text of a symbolic link.
     fn read_link(&self, at: &Place) -> io::Result<Vec<u8>>;

@@ -5,28 +5,24 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use protocol::Timestamp;
 use protocol::path::CONTROL_DIRECTORY;
-use protocol::{RelPath, Timestamp};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
 use super::file::{OpenFile, copy, describe, only_mtime, open_quietly};
-use super::place::{Spot, control_name, control_path, directory_path, not_for, spot};
+use super::place::{Spot, directory_path, not_for, spot};
 use super::resolve::Resolver;
+use super::unnamed::{Unnamed, own_path};
 use super::{
-    ArchivedPath, ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, Stamp,
-    WriteFile,
+    ArchivedPath, ControlName, Disk, DiskLock, DiskStat, Kind, Listed, Place, ReadFile, StagedName, WriteFile,
 };
 
-/// Most bytes that a control file may have.
-const MAX_CONTROL_BYTES: usize = 64 * 1024;
 /// One `getdents64`.
 const LIST_BYTES: usize = 64 * 1024;
-/// Mode of everything in the control directory.
-const PRIVATE_DIRECTORY: u16 = 0o700;
 
 /// Whether setuid and setgid are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +36,9 @@ pub enum SpecialBits {
 /// The real disk below one root directory.
 #[derive(Debug)]
 pub struct RealDisk {
-    resolver: Resolver,
-    mode_mask: u16,
+    pub(super) resolver: Resolver,
+    pub(super) mode_mask: u16,
+    pub(super) unnamed: Unnamed,
 }
 
 /// A directory and a name in it.
@@ -54,7 +51,7 @@ impl RealDisk {
             SpecialBits::Strip => 0o1777,
             SpecialBits::Keep => 0o7777,
         };
-        Ok(Self { resolver: Resolver::open(root)?, mode_mask })
+        Ok(Self { resolver: Resolver::open(root)?, mode_mask, unnamed: Unnamed::default() })
     }
 
     #[cfg(test)]
@@ -64,7 +61,7 @@ impl RealDisk {
 
     /// Does something to one name in its directory. What is missing there is looked for once more
     /// with a fresh descriptor: the directory may have been removed and made again.
-    fn at<T>(&self, at: &Place, deed: impl Fn(&OwnedFd, &[u8]) -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn at<T>(&self, at: &Place, deed: impl Fn(&OwnedFd, &[u8]) -> io::Result<T>) -> io::Result<T> {
         let spot = spot(at)?;
         let done = deed(&*self.resolver.directory(&spot.directory)?, &spot.name);
         if !is_missing(&done) || spot.directory.is_empty() {
@@ -94,6 +91,7 @@ impl RealDisk {
 
     fn open_regular(&self, at: &Place) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        self.settle(at)?;
         self.at(at, |parent, name| {
             // Looked at first, since opening a device may do something.
             regular(&describe(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))?;
@@ -105,7 +103,9 @@ impl RealDisk {
 
     fn open_staged(&self, name: &StagedName, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = self.at(&Place::Staged(name.clone()), |staging, name| {
+        let at = Place::Staged(name.clone());
+        self.settle(&at)?;
+        let file = self.at(&at, |staging, name| {
             let mode = Mode::RUSR | Mode::WUSR;
             Ok(rustix::fs::openat(staging, name, flags | OFlags::CLOEXEC, mode)?)
         })?;
@@ -115,22 +115,6 @@ impl RealDisk {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the staged file has other names"));
         }
         Ok(file)
-    }
-
-    fn make_archive_directories(&self, stamp: &Stamp, path: Option<&RelPath>) -> io::Result<()> {
-        let mut at = control_path(ControlName::Archive);
-        let names = path.into_iter().flat_map(RelPath::names);
-        for name in std::iter::once(stamp.as_str().as_bytes()).chain(names) {
-            let directory = self.resolver.directory(&at)?;
-            match rustix::fs::mkdirat(&*directory, name, mode(PRIVATE_DIRECTORY)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-            at.push(b'/');
-            at.extend_from_slice(name);
-        }
-        // A file may have the name.
-        self.resolver.directory(&at).map(drop)
     }
 
     fn forget(&self, at: &Place) {
@@ -148,6 +132,11 @@ impl Disk for RealDisk {
     fn stat(&self, at: &Place) -> io::Result<Option<DiskStat>> {
         if matches!(at, Place::Root) {
             return Ok(Some(describe(&rustix::fs::fstat(self.resolver.root())?)));
+        }
+        if let Place::Staged(name) = at
+            && let Some(stat) = self.unnamed.with(name, |file| rustix::fs::fstat(file))
+        {
+            return Ok(Some(describe(&stat?)));
         }
         let found = self.at(at, |parent, name| {
             Ok(describe(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))
@@ -204,15 +193,17 @@ impl Disk for RealDisk {
     }
 
     fn stage_whole(&self, name: &StagedName, bytes: &[u8], bits: u16) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let at = Place::Staged(name.clone());
         let bits = mode(bits & 0o777 | 0o600);
-        let file = self.at(&Place::Staged(name.clone()), |staging, name| {
-            Ok(rustix::fs::openat(staging, name, flags, bits)?)
-        })?;
+        if self.stage_unnamed(name, bytes, bits)? {
+            return Ok(());
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = self.at(&at, |staging, name| Ok(rustix::fs::openat(staging, name, flags, bits)?))?;
         let written = OpenFile::new(file, self.mode_mask).write_at(bytes, 0);
         written.inspect_err(|_| {
             // Half a file is nobody's bytes; if it cannot be removed, it is verified before it counts.
-            let _ = self.remove_file(&Place::Staged(name.clone()));
+            let _ = self.remove_file(&at);
         })
     }
 
@@ -222,6 +213,7 @@ impl Disk for RealDisk {
 
     fn stage_link(&self, name: &StagedName, target: &[u8], mtime: Timestamp) -> io::Result<()> {
         let at = Place::Staged(name.clone());
+        self.settle(&at)?;
         self.at(&at, |staging, name| Ok(rustix::fs::symlinkat(target, staging, name)?))?;
         self.set_mtime(&at, mtime)
     }
@@ -240,6 +232,12 @@ impl Disk for RealDisk {
     }
 
     fn rename_new(&self, from: &Place, to: &Place) -> io::Result<()> {
+        self.settle(to)?;
+        if let Place::Staged(name) = from
+            && let Some(placed) = self.place_unnamed(name, to)
+        {
+            return placed;
+        }
         let done = self.at_both(from, to, |(source, old), (target, new)| {
             match rustix::fs::renameat_with(source, old, target, new, RenameFlags::NOREPLACE) {
                 Err(Errno::INVAL | Errno::NOSYS) => rename_new_slowly((source, old), (target, new)),
@@ -252,6 +250,8 @@ impl Disk for RealDisk {
     }
 
     fn exchange(&self, one: &Place, other: &Place) -> io::Result<()> {
+        self.settle(one)?;
+        self.settle(other)?;
         let done = self.at_both(one, other, |(first, old), (second, new)| {
             match rustix::fs::renameat_with(first, old, second, new, RenameFlags::EXCHANGE) {
                 Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::OPNOTSUPP.into()),
@@ -264,6 +264,7 @@ impl Disk for RealDisk {
     }
 
     fn link_to_archive(&self, from: &Place, to: &ArchivedPath) -> io::Result<()> {
+        self.settle(from)?;
         self.at_both(from, &Place::Archived(to.clone()), |(source, old), (target, new)| {
             Ok(rustix::fs::linkat(source, old, target, new, AtFlags::empty())?)
         })
@@ -272,6 +273,11 @@ impl Disk for RealDisk {
     fn remove_file(&self, at: &Place) -> io::Result<()> {
         if !matches!(at, Place::Staged(_) | Place::Archived(_) | Place::Control(_)) {
             return Err(not_for(at));
+        }
+        if let Place::Staged(name) = at
+            && self.unnamed.remove(name).is_some()
+        {
+            return Ok(());
         }
         self.at(at, |parent, name| Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?))
     }
@@ -282,6 +288,12 @@ impl Disk for RealDisk {
     }
 
     fn set_mode(&self, at: &Place, bits: u16) -> io::Result<()> {
+        let wanted = mode(bits & self.mode_mask);
+        if let Place::Staged(name) = at
+            && let Some(set) = self.unnamed.with(name, |file| rustix::fs::fchmod(file, wanted))
+        {
+            return Ok(set?);
+        }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = self.at(at, |parent, name| Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?))?;
         if !matches!(describe(&rustix::fs::fstat(&held)?).kind, Kind::File | Kind::Directory) {
@@ -289,12 +301,16 @@ impl Disk for RealDisk {
         }
         // An O_PATH descriptor has no fchmod, and fchmodat2 is too young; the link in /proc is the
         // descriptor's inode, whatever its name shows by now.
-        let own = format!("/proc/self/fd/{}", held.as_raw_fd());
-        Ok(rustix::fs::chmodat(CWD, own, mode(bits & self.mode_mask), AtFlags::empty())?)
+        Ok(rustix::fs::chmodat(CWD, own_path(&held), wanted, AtFlags::empty())?)
     }
 
     fn set_mtime(&self, at: &Place, mtime: Timestamp) -> io::Result<()> {
         let (times, flags) = (only_mtime(mtime), AtFlags::SYMLINK_NOFOLLOW);
+        if let Place::Staged(name) = at
+            && let Some(set) = self.unnamed.with(name, |file| rustix::fs::futimens(file, &times))
+        {
+            return Ok(set?);
+        }
         self.at(at, |parent, name| Ok(rustix::fs::utimensat(parent, name, &times, flags)?))
     }
 
@@ -322,40 +338,11 @@ impl Disk for RealDisk {
     }
 
     fn read_control(&self, name: ControlName) -> io::Result<Vec<u8>> {
-        let file = self.open(&Place::Control(name))?;
-        let mut bytes = vec![0; MAX_CONTROL_BYTES + 1];
-        let mut length = 0;
-        loop {
-            match file.read_at(&mut bytes[length..], length as u64)? {
-                0 => break,
-                read => length += read,
-            }
-            if length > MAX_CONTROL_BYTES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a control file is too large"));
-            }
-        }
-        bytes.truncate(length);
-        Ok(bytes)
+        self.read_small(name)
     }
 
     fn write_control(&self, name: ControlName, bytes: &[u8]) -> io::Result<()> {
-        if !matches!(name, ControlName::Marker | ControlName::Probe) {
-            return Err(not_for(&Place::Control(name)));
-        }
-        let new = control_name(ControlName::NewMarker).as_bytes();
-        let control = self.resolver.fresh_directory(CONTROL_DIRECTORY.as_bytes())?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // What lies there is our own unfinished write.
-        match rustix::fs::unlinkat(&*control, new, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let file = rustix::fs::openat(&*control, new, flags, Mode::RUSR | Mode::WUSR)?;
-        let file = OpenFile::new(file, self.mode_mask);
-        file.write_at(bytes, 0)?;
-        file.sync()?;
-        rustix::fs::renameat(&*control, new, &*control, control_name(name).as_bytes())?;
-        self.sync_directory(&Place::Control(ControlName::Directory))
+        self.write_small(name, bytes)
     }
 
     fn lock(&self) -> io::Result<DiskLock> {
@@ -365,7 +352,7 @@ impl Disk for RealDisk {
     }
 }
 
-fn mode(bits: u16) -> Mode {
+pub(super) fn mode(bits: u16) -> Mode {
     Mode::from_raw_mode(u32::from(bits))
 }
 

@@ -11,16 +11,16 @@ fn path(text: &str) -> RelPath {
     RelPath::parse(text.as_bytes()).expect("a path")
 }
 
-fn at(text: &str) -> Place {
+pub(super) fn at(text: &str) -> Place {
     Place::Folder(path(text))
 }
 
-fn staged(text: &str) -> StagedName {
+pub(super) fn staged(text: &str) -> StagedName {
     StagedName::parse(text).expect("a staged name")
 }
 
 /// A folder with its control directory.
-fn folder() -> (TempDir, RealDisk) {
+pub(super) fn folder() -> (TempDir, RealDisk) {
     let root = tempfile::tempdir().expect("a directory");
     let disk = RealDisk::open(root.path(), SpecialBits::Strip).expect("open");
     for name in [ControlName::Directory, ControlName::Staging, ControlName::Archive] {
@@ -34,7 +34,7 @@ fn write_staged(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Place {
     Place::Staged(staged(name))
 }
 
-fn read(disk: &dyn Disk, place: &Place) -> Vec<u8> {
+pub(super) fn read(disk: &dyn Disk, place: &Place) -> Vec<u8> {
     let mut bytes = vec![0; 1 << 20];
     let length = disk.open(place).expect("open").read_at(&mut bytes, 0).expect("read");
     bytes.truncate(length);

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,6 +18,7 @@ use super::swarms::Limits;
 use super::udp::{ForeignDatagrams, Udp};
 use super::upkeep::Upkeep;
 use crate::home::HomeError;
+use crate::process;
 
 /// The port of trackers since there are any.
 pub const USUAL_PORT: u16 = 6969;
@@ -93,7 +93,7 @@ pub enum TrackerError {
 /// # Errors
 /// What keeps it from starting, and a state that could not be saved at the end.
 pub fn run(options: Options, is_ready: impl FnOnce(&[SocketAddr])) -> Result<(), TrackerError> {
-    raise_descriptor_limit();
+    process::raise_descriptor_limit();
     let desk = Arc::new(Desk::new(options.limits(), options.max_requests_per_address));
     if let Some(file) = &options.state {
         load_state(&desk, file)?;
@@ -167,10 +167,4 @@ fn start_rendezvous(
     let socket = RendezvousSocket::Shared(datagrams);
     let limits = rendezvous::Limits::default();
     Rendezvous::start(RendezvousConfig { socket, limits, relays })
-}
-
-/// As many connections as are allowed need more descriptors than most systems give at first.
-fn raise_descriptor_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

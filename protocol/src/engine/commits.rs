@@ -22,6 +22,7 @@ impl<S: FolderStore> Engine<S> {
             return Ok(());
         }
         let (full, paths) = self.dirty.take();
+        self.step.look_at_made(&paths, full);
         self.busy = Busy::Scanning { full };
         self.reported.clear();
         self.scanning = if full { Scan::Full } else { Scan::Paths(self.with_copies(paths)?) };
@@ -32,7 +33,7 @@ impl<S: FolderStore> Engine<S> {
     /// When it is time to look at what was noticed. As long as there is a bound to what may be deleted
     /// without asking, all that goes together is judged together.
     pub(super) fn look_at(&self) -> Option<Duration> {
-        self.dirty.due(self.settings.hold_deletions > 0)
+        self.dirty.due(self.settings.hold_deletions > 0, self.step.is_running())
     }
 
     /// Paths to look at, with the conflict copies of their directories and what these stand for:
@@ -209,9 +210,10 @@ impl<S: FolderStore> Engine<S> {
             self.hold = Some(hold);
         }
         if self.is_stopped() {
-            self.dirty.add(now, Noticed::Everything);
+            self.dirty.add(now, Noticed::Everything, |_| false);
             return Ok(());
         }
+        self.step.look_at_made(&BTreeSet::new(), !self.step.is_running());
         let mut changes = Changes::default();
         self.clear_stale_reports(&mut changes)?;
         self.retry(Reason::Waiting);

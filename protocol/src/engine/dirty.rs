@@ -27,7 +27,10 @@ pub(super) struct Dirty {
     /// Others, from which something was removed; none of them is below another.
     removed: BTreeSet<RelPath>,
     everything: bool,
-    /// How many paths have come, those that are no longer told apart as well.
+    /// There is nothing to wait for: what has changed is not known at all.
+    is_lost: bool,
+    /// How many paths have come that we have not made ourselves, those that are no longer told apart
+    /// as well.
     burst: u32,
     first: Duration,
     last: Duration,
@@ -36,18 +39,26 @@ pub(super) struct Dirty {
 impl Dirty {
     pub(super) fn everything(now: Duration) -> Self {
         let (paths, removed) = (BTreeSet::new(), BTreeSet::new());
-        Self { paths, removed, everything: true, burst: 0, first: now, last: now }
+        Self { paths, removed, everything: true, is_lost: true, burst: 0, first: now, last: now }
     }
 
-    pub(super) fn add(&mut self, now: Duration, noticed: Noticed) {
+    /// `is_ours`: what we have just made ourselves. It is looked at as well, since users may have
+    /// been there too, but nobody is waited for.
+    pub(super) fn add(&mut self, now: Duration, noticed: Noticed, is_ours: impl Fn(&RelPath) -> bool) {
         if !self.is_any() {
             self.first = now;
         }
         self.last = now;
         match noticed {
-            Noticed::Everything => self.everything = true,
-            Noticed::Paths(paths) => paths.into_iter().for_each(|path| self.add_path(path)),
-            Noticed::Removed(paths) => paths.into_iter().for_each(|path| self.add_removed(path)),
+            Noticed::Everything => (self.everything, self.is_lost) = (true, true),
+            Noticed::Paths(paths) => paths.into_iter().for_each(|path| {
+                let counts = u32::from(!is_ours(&path));
+                self.burst += self.add_path(path) * counts;
+            }),
+            Noticed::Removed(paths) => paths.into_iter().for_each(|path| {
+                let counts = u32::from(!is_ours(&path));
+                self.burst += self.add_removed(path) * counts;
+            }),
         }
         if self.count() > MAX_PATHS {
             self.everything = true;
@@ -58,19 +69,18 @@ impl Dirty {
         }
     }
 
-    fn add_path(&mut self, path: RelPath) {
+    /// Answers how many paths are new.
+    fn add_path(&mut self, path: RelPath) -> u32 {
         let is_known = self.removed.remove(&path);
         // What is below a removed directory is looked at with it.
         let is_covered =
             !self.removed.is_empty() && path.ancestors().any(|above| self.removed.contains(&above));
-        if !is_covered {
-            self.burst += u32::from(self.paths.insert(path) && !is_known);
-        }
+        u32::from(!is_covered && self.paths.insert(path) && !is_known)
     }
 
-    /// Of a whole tree that is removed no more than its top is kept.
-    fn add_removed(&mut self, path: RelPath) {
-        self.burst += u32::from(!self.paths.contains(&path) && !self.removed.contains(&path));
+    /// Of a whole tree that is removed no more than its top is kept. Answers how many paths are new.
+    fn add_removed(&mut self, path: RelPath) -> u32 {
+        let is_new = !self.paths.contains(&path) && !self.removed.contains(&path);
         for set in [&mut self.paths, &mut self.removed] {
             let below = set.range((Bound::Included(&path), Bound::Unbounded));
             let below = below.take_while(|other| **other == path || other.is_below(Some(&path)));
@@ -80,6 +90,7 @@ impl Dirty {
             }
         }
         self.removed.insert(path);
+        u32::from(is_new)
     }
 
     fn count(&self) -> usize {
@@ -94,10 +105,14 @@ impl Dirty {
         self.everything || self.paths.contains(path) || self.removed.contains(path)
     }
 
-    /// When it is time to look. `whole`: what is removed together must be seen together.
-    pub(super) fn due(&self, whole: bool) -> Option<Duration> {
-        if self.everything {
+    /// When it is time to look. `whole`: what is removed together must be seen together. `more`: we
+    /// are about to change more, and look at what we have changed when that is done.
+    pub(super) fn due(&self, whole: bool, more: bool) -> Option<Duration> {
+        if self.is_lost {
             return Some(self.last);
+        }
+        if self.burst == 0 && more {
+            return self.is_any().then(|| self.first + PATIENCE);
         }
         let quiet = (QUIET + QUIET_A_PATH.saturating_mul(self.burst)).min(QUIET_AT_MOST);
         let patience = if self.paths.is_empty() && !whole { PATIENCE_WITH_REMOVALS } else { PATIENCE };
@@ -106,7 +121,7 @@ impl Dirty {
 
     /// What there is to look at, and whether it is everything.
     pub(super) fn take(&mut self) -> (bool, BTreeSet<RelPath>) {
-        self.burst = 0;
+        (self.burst, self.is_lost) = (0, false);
         let mut paths = std::mem::take(&mut self.paths);
         paths.append(&mut self.removed);
         (std::mem::take(&mut self.everything), paths)
@@ -132,23 +147,54 @@ mod tests {
     #[test]
     fn of_a_removed_tree_only_the_top_is_looked_at() {
         let mut dirty = nothing();
-        dirty.add(SECOND, Noticed::Paths(paths(&["a/changed", "b"])));
-        dirty.add(SECOND, Noticed::Removed(paths(&["a/1", "a/2", "a/deep/3", "a/deep", "a", "a.txt"])));
+        dirty.add(SECOND, Noticed::Paths(paths(&["a/changed", "b"])), |_| false);
+        dirty.add(
+            SECOND,
+            Noticed::Removed(paths(&["a/1", "a/2", "a/deep/3", "a/deep", "a", "a.txt"])),
+            |_| false,
+        );
         let burst = (QUIET + QUIET_A_PATH * 8).min(QUIET_AT_MOST);
-        assert_eq!(dirty.due(true), Some(SECOND + burst), "the wait is that of all that has come");
+        assert_eq!(dirty.due(true, false), Some(SECOND + burst), "the wait is that of all that has come");
         // It was seen while its directory went.
-        dirty.add(SECOND, Noticed::Paths(paths(&["a/2"])));
+        dirty.add(SECOND, Noticed::Paths(paths(&["a/2"])), |_| false);
         assert_eq!(dirty.take(), (false, paths(&["a", "a.txt", "b"]).into_iter().collect()));
     }
 
     #[test]
     fn what_is_only_removed_is_soon_looked_at_unless_it_is_judged_as_a_whole() {
         let mut dirty = nothing();
-        dirty.add(SECOND, Noticed::Removed(paths(&["a"])));
-        dirty.add(SECOND * 2, Noticed::Removed(paths(&["b"])));
-        assert_eq!(dirty.due(false), Some(SECOND + PATIENCE_WITH_REMOVALS));
-        assert!(dirty.due(true) > Some(SECOND * 2));
-        dirty.add(SECOND * 2, Noticed::Paths(paths(&["a"])));
-        assert!(dirty.due(false) > Some(SECOND * 2), "it is there again: there may be more to come");
+        dirty.add(SECOND, Noticed::Removed(paths(&["a"])), |_| false);
+        dirty.add(SECOND * 2, Noticed::Removed(paths(&["b"])), |_| false);
+        assert_eq!(dirty.due(false, false), Some(SECOND + PATIENCE_WITH_REMOVALS));
+        assert!(dirty.due(true, false) > Some(SECOND * 2));
+        dirty.add(SECOND * 2, Noticed::Paths(paths(&["a"])), |_| false);
+        assert!(dirty.due(false, false) > Some(SECOND * 2), "it is there again: there may be more to come");
+    }
+
+    #[test]
+    fn what_we_have_made_ourselves_is_looked_at_when_all_is_made_and_delays_nothing() {
+        let mut dirty = nothing();
+        let names: Vec<_> = (0..5_000).map(|n| format!("f{n}")).collect();
+        let made = || Noticed::Paths(paths(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+        dirty.add(SECOND, made(), |_| true);
+        assert_eq!(dirty.due(true, true), Some(SECOND + PATIENCE), "there is more to come");
+        assert_eq!(dirty.due(true, false), Some(SECOND + QUIET));
+        dirty.add(SECOND * 2, Noticed::Paths(paths(&["a"])), |_| false);
+        assert_eq!(dirty.due(true, true), Some(SECOND * 2 + QUIET + QUIET_A_PATH), "a user's save");
+        assert_eq!(dirty.take().1.len(), 5_001);
+
+        dirty.add(SECOND, made(), |_| false);
+        assert_eq!(dirty.due(true, false), Some(SECOND + QUIET_AT_MOST), "somebody else is at work");
+    }
+
+    #[test]
+    fn too_many_paths_of_ours_are_no_reason_to_look_at_once() {
+        let mut dirty = nothing();
+        for n in 0..=MAX_PATHS {
+            dirty.add(SECOND, Noticed::Paths(paths(&[&format!("f{n}")])), |_| true);
+        }
+        assert_eq!(dirty.due(true, true), Some(SECOND + PATIENCE));
+        dirty.add(SECOND * 2, Noticed::Everything, |_| true);
+        assert_eq!(dirty.due(true, true), Some(SECOND * 2));
     }
 }

@@ -123,7 +123,7 @@ impl<S: FolderStore> Engine<S> {
                     self.revisit.extend(self.step.drop_window());
                 }
                 self.retry(Reason::Problem);
-                self.dirty.add(now, super::Noticed::Everything);
+                self.dirty.add(now, super::Noticed::Everything, |_| false);
             }
             _ => {}
         }
@@ -134,7 +134,7 @@ impl<S: FolderStore> Engine<S> {
             Command::Pause => self.paused = true,
             Command::Resume => {
                 self.paused = false;
-                self.dirty.add(now, super::Noticed::Everything);
+                self.dirty.add(now, super::Noticed::Everything, |_| false);
             }
             Command::Approve => {
                 if let Some(hold) = self.hold.take() {
@@ -142,7 +142,7 @@ impl<S: FolderStore> Engine<S> {
                         self.forget_records(now)?;
                     }
                     self.guard.approve();
-                    self.dirty.add(now, super::Noticed::Everything);
+                    self.dirty.add(now, super::Noticed::Everything, |_| false);
                 }
             }
             Command::Revert(path) => {
@@ -222,7 +222,7 @@ impl<S: FolderStore> Engine<S> {
         }
         self.hold = None;
         self.reverting = true;
-        self.dirty.add(now, super::Noticed::Everything);
+        self.dirty.add(now, super::Noticed::Everything, |_| false);
         self.put_again()
     }
 }

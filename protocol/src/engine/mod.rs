@@ -267,7 +267,7 @@ impl<S: FolderStore> Engine<S> {
     /// Takes in one event.
     pub fn handle(&mut self, now: Duration, event: Event) -> Result<(), EngineError> {
         match event {
-            Event::Noticed(noticed) => self.dirty.add(now, noticed),
+            Event::Noticed(noticed) => self.dirty.add(now, noticed, |path| self.step.has_made(path)),
             Event::Scanned { observations, unsynced } => self.on_scanned(now, observations, unsynced)?,
             Event::ScanEnded(result) => self.on_scan_ended(now, result)?,
             Event::Joined(peer) => self.on_joined(peer),

@@ -50,7 +50,11 @@ impl Staging {
     }
 
     fn staged(&self, wish: &Prepare) -> Option<Vec<u8>> {
-        fs::read(self.world.at(".syncd/staging").join(staged_name(&wish.content).as_str())).ok()
+        let place = Place::Staged(staged_name(&wish.content));
+        let file = self.world.disk.open(&place).ok()?;
+        let mut bytes = vec![0; file.stat().ok()?.stat.size as usize];
+        assert_eq!(file.read_at(&mut bytes, 0).expect("read"), bytes.len());
+        Some(bytes)
     }
 
     /// A stage as after a restart.

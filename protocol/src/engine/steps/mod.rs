@@ -72,6 +72,11 @@ impl Made {
         self.lately.insert(path.clone());
     }
 
+    fn remove(&mut self, path: &RelPath) {
+        self.lately.remove(path);
+        self.before.remove(path);
+    }
+
     fn contains(&self, path: &RelPath) -> bool {
         self.lately.contains(path) || self.before.contains(path)
     }
@@ -79,6 +84,21 @@ impl Made {
 impl Step {
     pub(super) fn is_running(&self) -> bool {
         self.window.is_some()
+    }
+
+    /// Whether this is of our own doing, as far as is remembered.
+    pub(super) fn has_made(&self, path: &RelPath) -> bool {
+        self.made.contains(path)
+    }
+
+    /// These, or all that was made, are looked at: what is noticed of them from now on is news.
+    pub(super) fn look_at_made(&mut self, paths: &BTreeSet<RelPath>, all: bool) {
+        if all {
+            self.made = Made::default();
+        }
+        for path in paths {
+            self.made.remove(path);
+        }
     }
 
     pub(super) fn up_to(&self) -> Option<(NodeId, RelPath)> {
@@ -162,7 +182,6 @@ impl<S: FolderStore> Engine<S> {
             self.step.removals_only = None;
             self.step.up_to = None;
             self.step.ahead = None;
-            self.step.made = Made::default();
             self.step.let_through = 0;
             (self.step.need_files, self.step.need_bytes) = (0, 0);
             let forgotten = self.staging.clear();

@@ -49,8 +49,11 @@ impl<S: FolderStore> Engine<S> {
             if op.after.is_none() && op.before.as_ref().is_some_and(crate::engine::holds::counts) {
                 window.deletes.insert(op.path.clone());
             }
+            // News of it can be here before the outcome is.
+            self.step.made.add(&op.path);
             changes.journal.push((op.path.clone(), op.after.clone()));
             if let Source::Moved(from, _) = &op.source {
+                self.step.made.add(from);
                 changes.journal.push((from.clone(), None));
             }
         }
@@ -157,8 +160,8 @@ impl<S: FolderStore> Engine<S> {
         for (path, outcome) in outcomes {
             let done = matches!(outcome, Outcome::Done(_) | Outcome::Displaced { .. });
             taken.progress |= done;
-            if done {
-                self.step.made.add(&path);
+            if !done {
+                self.step.made.remove(&path);
             }
             self.step.let_through -= u64::from(done && deletes.contains(&path)).min(self.step.let_through);
             match sources.get(&path) {
@@ -245,7 +248,7 @@ impl<S: FolderStore> Engine<S> {
                 Some((path, edit))
             }
             Outcome::Touched => {
-                self.dirty.add(now, crate::engine::Noticed::Paths(vec![path.clone()]));
+                self.dirty.add(now, crate::engine::Noticed::Paths(vec![path.clone()]), |_| false);
                 self.get_stuck(changes, path);
                 None
             }
