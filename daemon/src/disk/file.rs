@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use protocol::{Stat, Timestamp};
-use rustix::fs::{FileType, Mode, SeekFrom, Timespec, Timestamps};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::{DiskStat, Kind, ReadFile, WriteFile};
@@ -84,6 +84,14 @@ impl WriteFile for OpenFile {
     fn write_back(&self, offset: u64, bytes: u64) {
         let bytes = std::num::NonZeroU64::new(bytes);
         let _ = rustix::fs::fadvise(&self.file, offset, bytes, rustix::fs::Advice::DontNeed);
+    }
+}
+
+/// Opens a file without leaving a trace in its time of last access, as far as we may: if it is ours.
+pub(super) fn open_quietly(parent: &OwnedFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    match rustix::fs::openat(parent, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?),
+        opened => Ok(opened?),
     }
 }
 

@@ -13,7 +13,7 @@ use protocol::path::CONTROL_DIRECTORY;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
-use super::file::{OpenFile, copy, describe, only_mtime};
+use super::file::{OpenFile, copy, describe, only_mtime, open_quietly};
 use super::place::{Spot, directory_path, not_for, spot};
 use super::resolve::Resolver;
 use super::unnamed::{Unnamed, own_path};
@@ -95,7 +95,7 @@ impl RealDisk {
         self.at(at, |parent, name| {
             // Looked at first, since opening a device may do something.
             regular(&describe(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))?;
-            let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+            let file = open_quietly(parent, name, flags)?;
             regular(&describe(&rustix::fs::fstat(&file)?))?;
             Ok(file)
         })

@@ -315,3 +315,14 @@ fn faults_come_at_the_call_they_were_set_for() {
     assert!(FaultyDisk::is_crash(&disk.sync_all().expect_err("after the end")));
     assert_eq!((disk.calls(Some(Call::Stat)), disk.calls(None)), (3, 6));
 }
+
+#[test]
+fn to_read_a_file_of_ours_leaves_no_trace_in_its_access_time() {
+    let (root, disk) = folder();
+    let name = root.path().join("f");
+    fs::write(&name, b"bytes").expect("write");
+    let long_ago = fs::FileTimes::new().set_accessed(std::time::UNIX_EPOCH);
+    fs::File::options().write(true).open(&name).expect("open").set_times(long_ago).expect("times");
+    assert_eq!(read(&disk, &at("f")), b"bytes");
+    assert_eq!(fs::metadata(&name).expect("stat").atime(), 0);
+}

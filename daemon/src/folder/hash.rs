@@ -5,26 +5,26 @@
 //! bounded number of threads and one buffer each. Nothing here knows records or rules.
 
 mod large;
+mod pool;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::thread::Scope;
 
 use bytes::Bytes;
 use keystore::ContentKey;
-use parking_lot::Mutex;
-use protocol::chunk::{ContentHasher, Hashed};
+use protocol::chunk::{ContentHasher, Hashed, MIN_CHUNK_BYTES};
 use protocol::{Content, ContentId, NodeId, RelPath, Timestamp};
 use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskStat, Place, ReadFile};
+pub(super) use pool::{Answer, Pool};
 
 /// One read. More no longer makes it faster, and each thread has a buffer of it.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// Answers that wait for the scan: workers pause when it does not take them.
-const ANSWERS: usize = 64;
+
+/// A file of up to so many bytes is read with one call: it is one chunk.
+const AT_ONCE_BYTES: u64 = MIN_CHUNK_BYTES as u64;
 
 /// What scans have done so far, for `status`.
 #[derive(Debug, Default)]
@@ -121,6 +121,34 @@ pub fn hash_file(
     Ok(HashedFile { content, stat: before, looked_at })
 }
 
+/// The same for a file of which `lstat` has just said what was `found`: one that is read at once need
+/// be looked at but once more. `None` if it is longer, or not what was found.
+fn hash_found(
+    cx: &HashContext,
+    path: &RelPath,
+    found: &DiskStat,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<HashedFile>, HashError> {
+    let size = found.stat.size;
+    if size > AT_ONCE_BYTES {
+        return Ok(None);
+    }
+    let looked_at = (cx.now)();
+    let file = cx.disk.open(&Place::Folder(path.clone())).map_err(classify)?;
+    buffer.clear();
+    let read = file.append_at(buffer, size as usize, 0).map_err(classify)?;
+    let after = file.stat().map_err(classify)?;
+    // Who renames another file to its name, or removes it, leaves a mark in its stat.
+    if read as u64 != size || !is_same(&after, found) {
+        return Ok(None);
+    }
+    cx.progress.hashed_bytes.fetch_add(size, Ordering::Relaxed);
+    let mut hasher = ContentHasher::new(&cx.content_key);
+    hasher.update(buffer);
+    let content = Content::File { id: hasher.finish().id, size };
+    Ok(Some(HashedFile { content, stat: after, looked_at }))
+}
+
 /// Names what an open file holds, which nobody else writes to: its content id and length.
 pub fn hash_open(
     cx: &HashContext,
@@ -179,78 +207,5 @@ fn classify(error: io::Error) -> HashError {
         }
         _ if other_kind => HashError::Unstable,
         _ => HashError::Io(error),
-    }
-}
-
-/// What a worker has to say.
-pub(super) enum Answer<T> {
-    /// Nodes of a chunk list, to be saved before the file that they belong to is told of.
-    Nodes(Vec<(NodeId, Bytes)>),
-    /// A job is done.
-    Done(T, Result<HashedFile, HashError>),
-}
-
-/// Threads that hash. `T` is what the asker wants to have back with the answer.
-pub(super) struct Pool<T> {
-    jobs: Sender<(RelPath, T)>,
-    answers: Receiver<Answer<T>>,
-    waiting: usize,
-}
-
-impl<T: Send + 'static> Pool<T> {
-    /// Starts `threads` workers, at least one, that end when the pool is dropped.
-    pub(super) fn start<'scope>(
-        scope: &'scope Scope<'scope, '_>,
-        cx: &'scope HashContext,
-        threads: usize,
-    ) -> Self {
-        let (jobs, todo) = mpsc::channel();
-        let (answer, answers) = mpsc::sync_channel(ANSWERS);
-        let todo = Arc::new(Mutex::new(todo));
-        for _ in 0..threads.max(1) {
-            let (todo, answer) = (Arc::clone(&todo), answer.clone());
-            scope.spawn(move || work(cx, &todo, &answer));
-        }
-        Self { jobs, answers, waiting: 0 }
-    }
-
-    /// Hands in a job; never waits. Whoever hands in many takes answers meanwhile.
-    pub(super) fn push(&mut self, path: RelPath, task: T) {
-        // The workers hold the other end for as long as this pool lives.
-        let _ = self.jobs.send((path, task));
-        self.waiting += 1;
-    }
-
-    /// How many jobs are not answered yet.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// An answer, if there is one within this time.
-    pub(super) fn take(&mut self, patience: std::time::Duration) -> Option<Answer<T>> {
-        let answer = self.answers.recv_timeout(patience).ok()?;
-        if matches!(answer, Answer::Done(..)) {
-            self.waiting -= 1;
-        }
-        Some(answer)
-    }
-}
-
-fn work<T>(cx: &HashContext, todo: &Mutex<Receiver<(RelPath, T)>>, answer: &SyncSender<Answer<T>>) {
-    let mut buffer = Vec::new();
-    loop {
-        // Held while waiting: the next idle worker queues for the lock instead of for the job.
-        let job = todo.lock().recv();
-        let Ok((path, task)) = job else { return };
-        let mut keep =
-            |nodes| answer.send(Answer::Nodes(nodes)).map_err(|_| io::Error::other("the scan has ended"));
-        let hashed = if cx.stop.load(Ordering::Relaxed) {
-            Err(HashError::Stopped)
-        } else {
-            hash_file(cx, &path, &mut buffer, &mut keep)
-        };
-        if answer.send(Answer::Done(task, hashed)).is_err() {
-            return;
-        }
     }
 }

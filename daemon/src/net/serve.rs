@@ -28,8 +28,9 @@ pub trait Serve: Send + Sync {
     /// What is told to a peer as soon as it has proved the folder, before it has joined: two messages
     /// at most.
     fn greeting(&self) -> Vec<Message>;
-    /// The bytes of a chunk, exactly `wanted.len` of them, or `None`.
-    fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes>;
+    /// The bytes of chunks in the order of `wanted`, of each exactly as many as are wanted; `None` for
+    /// what is not here. There are so few of them that their bytes may be held at once.
+    fn chunks(&self, wanted: &[ChunkWanted]) -> Vec<Option<Bytes>>;
 }
 
 /// A question is small and is sent whole.
@@ -41,6 +42,11 @@ const PER_LINK: usize = 16;
 /// How much is read before it is written: with [`PER_LINK`], 16 MiB for each peer.
 const READ_AHEAD: u64 = 1 << 20;
 const NODES_AT_ONCE: usize = 64;
+/// Shorter chunks are copied together: for each packet quinn goes through all the pieces of the
+/// stream that are not acknowledged yet.
+const SHORT_BYTES: usize = 16 << 10;
+/// How long a piece of short chunks becomes, about.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// With what the stream of an answer ends for which there is no place now. Who does not know it sees
 /// an answer that was cut, and asks again elsewhere too.
@@ -159,15 +165,26 @@ fn node_frames(server: &dyn Serve, ids: &[NodeId]) -> Vec<Bytes> {
 }
 
 fn chunk_parts(server: &dyn Serve, batch: &[ChunkWanted]) -> Vec<Bytes> {
-    let mut parts = Vec::with_capacity(2 * batch.len());
-    for wanted in batch {
-        match server.chunk(wanted).filter(|bytes| bytes.len() == wanted.len as usize) {
-            Some(bytes) => {
-                let header = ChunkHeader::Here { len: wanted.len }.encode();
-                parts.extend([Bytes::copy_from_slice(&header), bytes]);
+    let mut chunks = server.chunks(batch);
+    chunks.resize(batch.len(), None);
+    let (mut parts, mut piece) = (Vec::new(), Vec::new());
+    for (wanted, chunk) in batch.iter().zip(chunks) {
+        let Some(bytes) = chunk.filter(|bytes| bytes.len() == wanted.len as usize) else {
+            piece.extend_from_slice(&ChunkHeader::Gone.encode());
+            continue;
+        };
+        piece.extend_from_slice(&ChunkHeader::Here { len: wanted.len }.encode());
+        if bytes.len() <= SHORT_BYTES {
+            piece.extend_from_slice(&bytes);
+            if piece.len() >= PIECE_BYTES {
+                parts.push(std::mem::take(&mut piece).into());
             }
-            None => parts.push(Bytes::copy_from_slice(&ChunkHeader::Gone.encode())),
+        } else {
+            parts.extend([std::mem::take(&mut piece).into(), bytes]);
         }
+    }
+    if !piece.is_empty() {
+        parts.push(piece.into());
     }
     parts
 }
@@ -203,3 +220,7 @@ async fn write(send: &mut SendStream, mut parts: Vec<Bytes>, peer: Option<&Peer>
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

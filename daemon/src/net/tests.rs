@@ -27,8 +27,11 @@ impl Serve for Shelf {
         Vec::new()
     }
 
-    fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
-        (wanted.number < 100).then(|| vec![wanted.number as u8; wanted.len as usize].into())
+    fn chunks(&self, wanted: &[ChunkWanted]) -> Vec<Option<Bytes>> {
+        let chunk = |wanted: &ChunkWanted| {
+            (wanted.number < 100).then(|| vec![wanted.number as u8; wanted.len as usize].into())
+        };
+        wanted.iter().map(chunk).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading and writing the records of one folder.
 
 use protocol::{Content, ContentId, Record, Records, RelPath, Stat, StoreError};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Statement, Transaction, params};
 
 use super::FolderStore;
 use super::codec::{self, decode_record, encode_record};
@@ -89,23 +89,56 @@ impl FolderStore {
     ) -> Result<Vec<RelPath>> {
         self.shared.connections.read(|connection| {
             let mut select = connection.prepare_cached(&search_by(column))?;
-            let mut rows = select.query(params![self.number, value])?;
-            let mut found = Vec::new();
-            while found.len() < limit
-                && let Some(row) = rows.next()?
-            {
-                let directory = key::path(&row.get::<_, Vec<u8>>(5)?)?;
-                let (path, record) = read_row(directory.as_ref(), row)?;
-                if wanted(&record) {
-                    found.push(path);
-                }
-            }
-            Ok(found)
+            let found =
+                search(&mut select, self.number, value, limit, |record| wanted(record).then_some(()))?;
+            Ok(found.into_iter().map(|(path, ())| path).collect())
         })
     }
 }
 
+/// What `wanted` picks of the records that a statement of [`search_by`] finds.
+fn search<T>(
+    select: &mut Statement<'_>,
+    folder: i64,
+    value: i64,
+    limit: usize,
+    wanted: impl Fn(&Record) -> Option<T>,
+) -> Result<Vec<(RelPath, T)>> {
+    let mut rows = select.query(params![folder, value])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let directory = key::path(&row.get::<_, Vec<u8>>(5)?)?;
+        let (path, record) = read_row(directory.as_ref(), row)?;
+        if let Some(picked) = wanted(&record) {
+            found.push((path, picked));
+        }
+    }
+    Ok(found)
+}
+
 impl FolderStore {
+    /// For each of these contents up to `limit` paths that were last seen to hold it, and its size
+    /// there. All as of one moment: a transaction for each would take longer than the search.
+    pub fn holders(&self, contents: &[ContentId], limit: usize) -> Result<Vec<Vec<(RelPath, u64)>>> {
+        self.shared.connections.read(|connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let mut select = snapshot.prepare_cached(&search_by("tag"))?;
+            let mut holders = Vec::with_capacity(contents.len());
+            for wanted in contents {
+                let size = |record: &Record| match record.shown.content {
+                    Content::File { id, size } if id == *wanted => Some(size),
+                    _ => None,
+                };
+                holders.push(search(&mut select, self.number, codec::tag(wanted), limit, size)?);
+            }
+            drop(select);
+            snapshot.finish()?;
+            Ok(holders)
+        })
+    }
+
     /// How many conflict copies are shown: paths that stand for entries of other paths alone.
     pub fn conflicts(&self) -> Result<u64> {
         self.shared.connections.read(|connection| {

@@ -174,8 +174,8 @@ impl Serve for Hands {
         [Some(told), complete].into_iter().flatten().collect()
     }
 
-    fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
-        self.opened()?.server.chunk(wanted).ok().flatten()
+    fn chunks(&self, wanted: &[ChunkWanted]) -> Vec<Option<Bytes>> {
+        self.opened().and_then(|open| open.server.chunks(wanted).ok()).unwrap_or_default()
     }
 }
 

@@ -1,10 +1,11 @@
-//! Naming one large file on two cores: one reads and cuts, another hashes.
+//! Naming one large file on two cores: a helper cuts, whoever asks reads and hashes.
 //!
-//! Cutting has to go through the bytes in order, hashing has not. Reading and cutting together take
-//! about twice as long as hashing, so one helper keeps up, and more would only wait. There are
-//! [`BLOCKS`] buffers and no more; the reader waits for the helper to give one back.
+//! Cutting has to go through the bytes in order and takes about as long as reading and hashing
+//! together, so with one helper both cores are busy, and more would only wait. There are [`BLOCKS`]
+//! buffers and no more; the reader waits for the helper to give one back.
 
 use std::io;
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -16,25 +17,35 @@ use protocol::chunk::{ChunkId, ContentList, Hashed, MAX_CHUNK_BYTES, cuts};
 
 /// Shorter files are hashed before a thread has started.
 pub(super) const LARGE_BYTES: u64 = 16 << 20;
-/// What is read at once. Behind it less than a chunk is copied to the next block.
+/// What is read at once.
 const BLOCK_BYTES: usize = 4 << 20;
-/// One being filled, one being hashed, one between them.
+/// One being cut, one being hashed and filled again, one between them.
 const BLOCKS: usize = 3;
+/// Where in a block's buffer the bytes lie that are read. Before them there is room for what the block
+/// before could not cut.
+const HEAD: usize = MAX_CHUNK_BYTES;
 
 /// Held while a file is named this way. With several large files at once the cores have enough to
 /// do, and the memory for one is enough.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Bytes of the file, cut as far as is certain.
+/// Bytes of the file.
 struct Block {
-    /// As long as a block, whatever of it is filled.
+    /// As long as a block and its head, whatever of it is filled.
     bytes: Vec<u8>,
-    /// Lengths of the chunks that it begins with.
+    /// What of it is filled.
+    filled: Range<usize>,
+    /// The file ends with it.
+    is_last: bool,
+    /// Lengths of the chunks that it begins with, once it is cut.
     chunks: Vec<usize>,
 }
 
-/// What a block turned out to hold.
-type Named = (Block, Vec<ChunkId>);
+impl Block {
+    fn new() -> Self {
+        Self { bytes: vec![0; HEAD + BLOCK_BYTES], filled: HEAD..HEAD, is_last: false, chunks: Vec::new() }
+    }
+}
 
 /// Names what `fill` reads: at an offset, any number of bytes, none at the end. `keep` gets the
 /// nodes of the chunk list. `None` if another file is being named this way, or no thread can be had.
@@ -46,93 +57,89 @@ pub(super) fn name<E: From<io::Error>>(
     let _only = ONE_AT_A_TIME.try_lock()?;
     thread::scope(|scope| {
         let (todo, blocks) = mpsc::channel();
-        let (give_back, named) = mpsc::channel();
-        let helper = move || hash_blocks(key, &blocks, &give_back);
-        thread::Builder::new().name("hashing".into()).spawn_scoped(scope, helper).ok()?;
-        let mut reader = Reader { list: ContentList::default(), todo, named, lent: 0, free: Vec::new() };
+        let (give_back, cut) = mpsc::channel();
+        let helper = move || cut_blocks(&blocks, &give_back);
+        thread::Builder::new().name("cutting".into()).spawn_scoped(scope, helper).ok()?;
+        let list = ContentList::default();
+        let mut reader = Reader { key, list, todo, cut, lent: 0, free: Vec::new() };
         let read = reader.read(&mut fill, &mut keep);
         Some(read.and_then(|()| reader.finish(&mut keep)))
     })
 }
 
-fn hash_blocks(key: &ContentKey, blocks: &Receiver<Block>, give_back: &Sender<Named>) {
-    for block in blocks {
-        let mut rest = &block.bytes[..];
-        let ids = block.chunks.iter().map(|len| {
-            let (chunk, after) = rest.split_at(*len);
-            rest = after;
-            ChunkId::of(key, chunk)
-        });
-        let ids = ids.collect();
-        if give_back.send((block, ids)).is_err() {
+fn cut_blocks(blocks: &Receiver<Block>, give_back: &Sender<Block>) {
+    // Behind the last cut, less than a chunk: the next block begins with it.
+    let mut rest = Vec::new();
+    for mut block in blocks {
+        let start = HEAD - rest.len();
+        block.bytes[start..HEAD].copy_from_slice(&rest);
+        block.filled.start = start;
+        let bytes = &block.bytes[block.filled.clone()];
+        block.chunks.clear();
+        block.chunks.extend(cuts(bytes, block.is_last));
+        let cut: usize = block.chunks.iter().sum();
+        rest.clear();
+        rest.extend_from_slice(&bytes[cut..]);
+        if give_back.send(block).is_err() {
             return;
         }
     }
 }
 
-struct Reader {
+struct Reader<'k> {
+    key: &'k ContentKey,
     list: ContentList,
     todo: Sender<Block>,
-    named: Receiver<Named>,
+    cut: Receiver<Block>,
     /// Blocks that the helper has.
     lent: usize,
     free: Vec<Block>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn read<E: From<io::Error>>(
         &mut self,
         fill: &mut impl FnMut(&mut [u8], u64) -> Result<usize, E>,
         keep: &mut impl FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut offset = 0;
-        let mut block = self.block(keep)?;
-        let mut filled = 0;
         loop {
-            let read = read_up_to(fill, &mut block.bytes[filled..], offset)?;
+            let mut block = self.block(keep)?;
+            let read = read_up_to(fill, &mut block.bytes[HEAD..], offset)?;
             offset += read as u64;
-            filled += read;
-            block.chunks.clear();
-            block.chunks.extend(cuts(&block.bytes[..filled], read == 0));
-            let cut: usize = block.chunks.iter().sum();
-            let mut next = self.block(keep)?;
-            next.bytes[..filled - cut].copy_from_slice(&block.bytes[cut..filled]);
-            filled -= cut;
-            self.todo.send(std::mem::replace(&mut block, next)).map_err(|_| gone())?;
+            let is_last = read == 0;
+            (block.filled, block.is_last) = (HEAD..HEAD + read, is_last);
+            self.todo.send(block).map_err(|_| gone())?;
             self.lent += 1;
-            if read == 0 {
+            if is_last {
                 return Ok(());
             }
         }
     }
 
-    /// A block to fill: what is hashed meanwhile is taken back.
+    /// A block to fill. If the helper has them all, the next one that is cut is hashed first.
     fn block<E: From<io::Error>>(
         &mut self,
         keep: &mut impl FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
     ) -> Result<Block, E> {
-        while let Ok(named) = self.named.try_recv() {
-            self.take_back(named, keep)?;
+        if self.lent == BLOCKS {
+            self.hash_next(keep)?;
         }
-        if let Some(block) = self.free.pop() {
-            return Ok(block);
-        }
-        // The reader holds one more.
-        if self.lent + 1 < BLOCKS {
-            return Ok(Block { bytes: vec![0; MAX_CHUNK_BYTES + BLOCK_BYTES], chunks: Vec::new() });
-        }
-        let named = self.named.recv().map_err(|_| gone())?;
-        self.take_back(named, keep)?;
-        Ok(self.free.pop().ok_or_else(gone)?)
+        Ok(self.free.pop().unwrap_or_else(Block::new))
     }
 
-    fn take_back<E>(
+    fn hash_next<E: From<io::Error>>(
         &mut self,
-        (block, ids): Named,
         keep: &mut impl FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let block = self.cut.recv().map_err(|_| gone())?;
         self.lent -= 1;
-        block.chunks.iter().zip(ids).for_each(|(len, id)| self.list.push(id, *len));
+        let mut rest = &block.bytes[block.filled.clone()];
+        for len in &block.chunks {
+            let (chunk, after) = rest.split_at(*len);
+            self.list.push(ChunkId::of(self.key, chunk), *len);
+            rest = after;
+        }
         self.free.push(block);
         let nodes = self.list.take_nodes();
         if nodes.is_empty() { Ok(()) } else { keep(nodes) }
@@ -143,8 +150,7 @@ impl Reader {
         keep: &mut impl FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
     ) -> Result<Hashed, E> {
         while self.lent > 0 {
-            let named = self.named.recv().map_err(|_| gone())?;
-            self.take_back(named, keep)?;
+            self.hash_next(keep)?;
         }
         self.list.finish().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof).into())
     }
@@ -167,7 +173,7 @@ fn read_up_to<E>(
 }
 
 fn gone() -> io::Error {
-    io::Error::other("the thread that hashes has ended")
+    io::Error::other("the thread that cuts has ended")
 }
 
 #[cfg(test)]

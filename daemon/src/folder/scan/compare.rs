@@ -102,13 +102,14 @@ impl Scanner<'_, '_> {
         }
         let inode = record.as_ref().and_then(|record| record.stat).map(|stat| stat.inode);
         if inode != Some(found.stat.inode)
+            && !self.origins.is_nothing_known
             && let Some(content) = self.moved_here(&path, &found.stat)?
         {
             let seen = seen(content, found, true);
             self.parts.observe(Observation { path, record, seen: Some(seen), ignored: false });
             return self.parts.flush_if_due();
         }
-        self.pool.push(path.clone(), Task { path, record });
+        self.pool.push(path.clone(), found, Task { path, record });
         self.take_answers(MAX_WAITING)
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Origins {
     missing: BTreeSet<RelPath>,
     /// What was in one of them, by name.
     last: Option<(RelPath, BTreeMap<Vec<u8>, Record>)>,
+    /// There were no records when the scan began: no file can have come from one of their paths.
+    pub(super) is_nothing_known: bool,
 }
 
 impl Origins {

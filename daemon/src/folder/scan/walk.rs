@@ -51,7 +51,11 @@ impl Scanner<'_, '_> {
         below: &mut Vec<RelPath>,
     ) -> Result<(), ScanError> {
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let mut records = self.cx.records.children(directory)?.into_iter().peekable();
+        let records = self.cx.records.children(directory)?;
+        if directory.is_none() {
+            self.origins.is_nothing_known = records.is_empty();
+        }
+        let mut records = records.into_iter().peekable();
         for Listed { name, stat } in listed {
             while let Some((path, record)) = records.next_if(|(path, _)| path.name() < &name[..]) {
                 self.vanished(path, Some(record))?;

@@ -4,21 +4,25 @@
 //! the scan, and the peer hears that the chunk is not here. Nothing is locked, copied or cached but
 //! a few open files and short runs of chunk lists.
 
+mod holders;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use keystore::ContentKey;
 use parking_lot::Mutex;
+use protocol::chunk::{ChunkId, MIN_CHUNK_BYTES};
 use protocol::chunk_list::{ChunkList, ListError, Located};
 use protocol::message::ChunkWanted;
-use protocol::{Content, ContentId, NodeId, NodeStore, Records, RelPath, StoreError};
+use protocol::{ContentId, NodeId, NodeStore, RelPath, StoreError};
 
 use super::stage::{Recent, Stage, staged_name};
 use crate::disk::{Disk, Place, ReadFile};
+pub use holders::{Holder, Holders};
 
 /// So many files are kept open for serving.
 const OPEN_FILES: usize = 32;
@@ -37,7 +41,7 @@ pub type Changed = Box<dyn Fn(RelPath) + Send + Sync>;
 /// Serves one folder. Many threads may use it at once.
 pub struct Server {
     disk: Arc<dyn Disk>,
-    records: Arc<dyn Records + Send + Sync>,
+    holders: Arc<dyn Holders>,
     nodes: Arc<dyn NodeStore + Send + Sync>,
     content_key: ContentKey,
     stage: Arc<Stage>,
@@ -60,10 +64,10 @@ struct Source {
 }
 
 impl Server {
-    /// Serves what `records` and `stage` know.
+    /// Serves what `holders` and `stage` know.
     pub fn new(
         disk: Arc<dyn Disk>,
-        records: Arc<dyn Records + Send + Sync>,
+        holders: Arc<dyn Holders>,
         nodes: Arc<dyn NodeStore + Send + Sync>,
         content_key: ContentKey,
         stage: Arc<Stage>,
@@ -71,7 +75,7 @@ impl Server {
     ) -> Self {
         Self {
             disk,
-            records,
+            holders,
             nodes,
             content_key,
             stage,
@@ -82,8 +86,39 @@ impl Server {
         }
     }
 
-    /// The bytes of a chunk, verified; `None`: it is not here (any more), or was never one.
-    pub fn chunk(&self, wanted: &ChunkWanted) -> Result<Option<Bytes>, StoreError> {
+    /// The bytes of chunks in the order of `wanted`, verified; `None`: it is not here (any more), or
+    /// was never one. Asking for many at once is cheaper than for each.
+    pub fn chunks(&self, wanted: &[ChunkWanted]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let holders = self.holders(wanted)?;
+        let of = |wanted: &ChunkWanted| holders.get(&wanted.content).map(Vec::as_slice);
+        // Files of one directory come one after the other: it is looked up once for them.
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_by_key(|at| of(&wanted[*at]).and_then(<[Holder]>::first).map(|(path, _)| path));
+        let mut chunks = vec![None; wanted.len()];
+        for at in order {
+            chunks[at] = self.chunk(&wanted[at], of(&wanted[at]))?;
+        }
+        Ok(chunks)
+    }
+
+    /// Who is said to hold the contents of which no file is open.
+    fn holders(&self, wanted: &[ChunkWanted]) -> Result<BTreeMap<ContentId, Vec<Holder>>, StoreError> {
+        let mut contents: Vec<_> = {
+            let mut open = self.sources.lock();
+            let contents = wanted.iter().map(|wanted| wanted.content);
+            contents.filter(|content| open.find(content).is_none()).collect()
+        };
+        contents.sort_unstable();
+        contents.dedup();
+        if contents.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let holders = self.holders.holders(&contents, MAX_PATHS)?;
+        Ok(contents.into_iter().zip(holders).collect())
+    }
+
+    /// `holders`: of its content, if they were asked for.
+    fn chunk(&self, wanted: &ChunkWanted, holders: Option<&[Holder]>) -> Result<Option<Bytes>, StoreError> {
         let kept = self.sources.lock().find(&wanted.content);
         if let Some(source) = kept {
             if let Some(bytes) = self.read(&source, wanted)? {
@@ -91,10 +126,24 @@ impl Server {
             }
             self.sources.lock().forget(&wanted.content);
         }
-        for path in self.records.with_content(&wanted.content, MAX_PATHS)? {
-            let Some(source) = self.open(&path, &wanted.content)? else { continue };
-            if let Some(bytes) = self.serve(source, wanted)? {
-                return Ok(Some(bytes));
+        let asked;
+        let holders = match holders {
+            Some(holders) => holders,
+            None => {
+                asked = self.holders.holders(&[wanted.content], MAX_PATHS)?.pop().unwrap_or_default();
+                &asked[..]
+            }
+        };
+        for (path, size) in holders {
+            let bytes = match is_one_chunk(*size) {
+                true => self.read_whole(path, *size, wanted),
+                false => match self.open(path, *size, &wanted.content) {
+                    Some(source) => self.serve(source, wanted)?,
+                    None => None,
+                },
+            };
+            if bytes.is_some() {
+                return Ok(bytes);
             }
         }
         match self.open_staged(wanted) {
@@ -116,26 +165,34 @@ impl Server {
     /// Reads from a source that was just opened, and keeps it if it is good.
     fn serve(&self, source: Source, wanted: &ChunkWanted) -> Result<Option<Bytes>, StoreError> {
         let bytes = self.read(&source, wanted)?;
-        if bytes.is_some() {
+        if bytes.is_some() && !is_one_chunk(source.size) {
             self.sources.lock().keep(wanted.content, source);
         }
         Ok(bytes)
     }
 
-    fn open(&self, path: &RelPath, content: &ContentId) -> Result<Option<Source>, StoreError> {
-        let Some(record) = self.records.record(path)? else { return Ok(None) };
-        let Content::File { id, size } = record.shown.content else { return Ok(None) };
-        if id != *content {
-            return Ok(None);
-        }
+    fn open(&self, path: &RelPath, size: u64, content: &ContentId) -> Option<Source> {
         match self.disk.open(&Place::Folder(path.clone())) {
-            Ok(file) => {
-                let file = Arc::new(Mutex::new(file));
-                Ok(Some(Source { size, file, path: Some(path.clone()) }))
-            }
+            Ok(file) => Some(Source { size, file: Arc::new(Mutex::new(file)), path: Some(path.clone()) }),
             Err(_) => {
                 self.tell(path, content);
-                Ok(None)
+                None
+            }
+        }
+    }
+
+    /// A content of one chunk: its id is the chunk's, and its file need not stay open.
+    fn read_whole(&self, path: &RelPath, size: u64, wanted: &ChunkWanted) -> Option<Bytes> {
+        if wanted.number != 0 || u64::from(wanted.len) != size {
+            return None;
+        }
+        let file = self.disk.open(&Place::Folder(path.clone()));
+        let bytes = file.and_then(|file| read_chunk(&*file, wanted.len as usize, 0));
+        match bytes {
+            Ok(bytes) if ChunkId(wanted.content.0).verify(&self.content_key, &bytes) => Some(bytes.into()),
+            _ => {
+                self.tell(path, &wanted.content);
+                None
             }
         }
     }
@@ -199,6 +256,11 @@ impl Server {
             (self.changed)(path.clone());
         }
     }
+}
+
+/// Whether a content of this size has but one chunk, and the chunk's id.
+fn is_one_chunk(size: u64) -> bool {
+    size <= MIN_CHUNK_BYTES as u64
 }
 
 /// Reads so many bytes, or fails if the file ends before.

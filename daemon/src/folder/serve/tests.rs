@@ -1,23 +1,44 @@
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::engine::Prepare;
 use protocol::tree::MemoryNodes;
+use protocol::{Content, Records};
 
 use super::*;
 use crate::disk::Call;
-use crate::folder::scan::tests::support::{World, path};
+use crate::folder::scan::tests::support::{FakeRecords, World, path};
 
 /// A folder that was scanned, its server, and what the server tells of.
 struct Serving {
     world: World,
     server: Server,
     told: Arc<Mutex<Vec<RelPath>>>,
+    holders: Arc<Asked>,
 }
 
 fn random(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// Records, and how often they were asked.
+struct Asked {
+    records: Arc<FakeRecords>,
+    times: AtomicUsize,
+}
+
+impl Holders for Asked {
+    fn holders(&self, contents: &[ContentId], limit: usize) -> Result<Vec<Vec<Holder>>, StoreError> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        let holder = |path: RelPath| {
+            let record = self.records.record(&path)?.expect("a record");
+            Ok((path, record.shown.content.size_bytes()))
+        };
+        let of = |content| self.records.with_content(content, limit)?.into_iter().map(holder).collect();
+        contents.iter().map(of).collect()
+    }
 }
 
 fn serving(files: &[(&str, &[u8])]) -> Serving {
@@ -35,8 +56,9 @@ fn serving(files: &[(&str, &[u8])]) -> Serving {
     let told: Arc<Mutex<Vec<RelPath>>> = Arc::default();
     let tell = Arc::clone(&told);
     let changed = Box::new(move |path| tell.lock().push(path));
-    let server = Server::new(world.disk.clone(), world.records.clone(), nodes, World::key(), stage, changed);
-    Serving { world, server, told }
+    let holders = Arc::new(Asked { records: world.records.clone(), times: AtomicUsize::new(0) });
+    let server = Server::new(world.disk.clone(), holders.clone(), nodes, World::key(), stage, changed);
+    Serving { world, server, told, holders }
 }
 
 impl Serving {
@@ -47,8 +69,13 @@ impl Serving {
         chunks.map(|chunk| ChunkWanted { content: id, number: chunk.number, len: chunk.len }).collect()
     }
 
+    /// How often the records were asked.
+    fn asked(&self) -> usize {
+        self.holders.times.load(Ordering::Relaxed)
+    }
+
     fn chunk(&self, wanted: &ChunkWanted) -> Option<Bytes> {
-        self.server.chunk(wanted).expect("the database")
+        self.server.chunks(&[*wanted]).expect("the database").remove(0)
     }
 }
 
@@ -135,4 +162,40 @@ fn what_is_gathered_is_served_as_far_as_it_is_here() {
     assert_eq!(serving.chunk(&refs[0]), None);
     assert_eq!(serving.server.stage.write(&refs[0], &chunks[0]), crate::folder::stage::Written::Ok);
     assert_eq!(serving.chunk(&refs[0]).as_ref(), Some(&chunks[0]));
+}
+
+#[test]
+fn a_question_about_many_files_asks_the_database_once() {
+    let serving = serving(&[("b/two", b"two"), ("a/three", b"three"), ("b/one", b"one")]);
+    let wanted: Vec<_> = ["b/two", "a/three", "b/one"].iter().map(|name| serving.refs(name)[0]).collect();
+    let absent = ChunkWanted { content: ContentId([1; 32]), ..wanted[0] };
+    let asked = serving.asked();
+    let chunks = serving.server.chunks(&[&wanted[..], &[absent]].concat()).expect("the database");
+    let chunks: Vec<_> = chunks.iter().map(Option::as_deref).collect();
+    assert_eq!(chunks, [Some(&b"two"[..]), Some(b"three"), Some(b"one"), None]);
+    assert_eq!(serving.asked(), asked + 1);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_open_is_served_from_elsewhere() {
+    let bytes = random(2_000_000, 4);
+    let serving = serving(&[("a", &bytes), ("b", &bytes)]);
+    let refs = serving.refs("a");
+    assert!(serving.chunk(&refs[0]).is_some());
+    let changed = serving.world.at("a");
+    fs::write(&changed, random(2_000_000, 5)).expect("write");
+    let len = refs[0].len as usize;
+    assert_eq!(serving.chunk(&refs[0]).as_deref(), Some(&bytes[..len]));
+    assert_eq!(*serving.told.lock(), [path("a")]);
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_is_not_opened() {
+    let serving = serving(&[("f", b"bytes")]);
+    let wanted = serving.refs("f")[0];
+    fs::remove_file(serving.world.at("f")).expect("remove");
+    let made = std::process::Command::new("mkfifo").arg(serving.world.at("f")).status();
+    assert!(made.expect("mkfifo").success());
+    assert_eq!(serving.chunk(&wanted), None);
+    assert_eq!(*serving.told.lock(), [path("f")]);
 }

@@ -11,7 +11,7 @@ use protocol::{
 };
 
 use super::{Home, file, path};
-use crate::store::{Changes, Displaced, Durability, KeptHead, Pending, SavedState};
+use crate::store::{Changes, Displaced, Durability, FolderStore, KeptHead, Pending, SavedState};
 
 type Model = BTreeMap<RelPath, Record>;
 
@@ -91,6 +91,28 @@ fn check_paths(folder: &impl Records, model: &Model, at: &RelPath) {
     }
 }
 
+/// All contents of the model at once, and one that nobody has.
+fn check_holders(folder: &FolderStore, model: &Model) {
+    let nobodys = ContentId([77; 32]);
+    let content = |record: &Record| match record.shown.content {
+        Content::File { id, .. } => Some(id),
+        _ => None,
+    };
+    let mut contents: Vec<_> = model.values().filter_map(content).collect();
+    contents.push(nobodys);
+    let all = folder.holders(&contents, 1_000).expect("reads");
+    let first = folder.holders(&contents, 1).expect("reads");
+    assert_eq!((all.len(), first.len()), (contents.len(), contents.len()));
+    for ((id, mut found), first) in contents.iter().zip(all).zip(first) {
+        found.sort();
+        let holders = chosen(model, |_, record| content(record) == Some(*id));
+        let expected: Vec<_> =
+            holders.into_iter().map(|(path, record)| (path, record.shown.content.size_bytes())).collect();
+        assert_eq!(found, expected);
+        assert_eq!(first.len(), expected.len().min(1));
+    }
+}
+
 fn check_lookups(folder: &impl Records, model: &Model, record: &Record) {
     if let Content::File { id, .. } = &record.shown.content {
         let same = |r: &Record| matches!(&r.shown.content, Content::File { id: other, .. } if other == id);
@@ -146,6 +168,7 @@ proptest! {
         for (path, record) in &model {
             check_paths(&folder, &model, path);
             check_lookups(&folder, &model, record);
+            check_holders(&folder, &model);
         }
         check_paths(&folder, &model, &probe);
         let all = chosen(&model, |_, _| true);

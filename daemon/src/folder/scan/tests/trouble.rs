@@ -87,6 +87,30 @@ fn a_file_that_changes_while_it_is_read_is_left_for_later() {
 }
 
 #[test]
+fn a_short_file_that_changes_while_it_is_read_is_read_once_more() {
+    let world = World::new();
+    world.write("f", "old");
+    let at = world.at("f");
+    let late = Effect::Before(Box::new(move || fs::write(at, "and new").expect("write")));
+    world.disk.at(Some(Call::Read), 1, late);
+    assert_eq!(told(&world.full()), ["+f"]);
+    assert_eq!(world.record("f").shown.content.size_bytes(), 7);
+    assert_eq!(world.full(), Part::default());
+}
+
+#[test]
+fn a_short_file_is_opened_read_and_looked_at_once() {
+    let world = World::new();
+    for file in 0..10 {
+        world.write(&format!("d/{file}"), "short");
+    }
+    let calls = |call| world.disk.calls(Some(call));
+    world.full();
+    assert_eq!((calls(Call::Open), calls(Call::Read), calls(Call::FileStat)), (10, 10, 10));
+    assert!(calls(Call::Stat) < 10, "the listing has looked at them");
+}
+
+#[test]
 fn a_file_that_was_emptied_just_now_is_given_time_to_be_written() {
     let world = World::new();
     world.write("f", "old");
@@ -107,7 +131,7 @@ fn a_file_that_was_emptied_just_now_is_given_time_to_be_written() {
 #[test]
 fn a_file_that_never_holds_still_is_told_to_people() {
     let world = World::new();
-    world.write("f", "0");
+    world.write("f", vec![b'x'; 100_000]);
     let mut part = Part::default();
     for round in 0..5 {
         let at = world.at("f");
@@ -116,7 +140,7 @@ fn a_file_that_never_holds_still_is_told_to_people() {
             Some(Call::Read),
             reads + 1,
             Effect::Before(Box::new(move || {
-                fs::write(at, vec![b'x'; round + 2]).expect("write");
+                fs::write(at, vec![b'x'; 100_001 + round]).expect("write");
             })),
         );
         *world.ahead.lock() += Duration::from_secs(100);
