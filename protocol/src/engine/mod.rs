@@ -274,6 +274,7 @@ impl<S: FolderStore> Engine<S> {
 
     /// Takes in one event.
     pub fn handle(&mut self, now: Duration, event: Event) -> Result<(), EngineError> {
+        self.gather_ahead()?;
         match event {
             Event::Noticed(noticed) => self.dirty.add(now, noticed, |path| self.step.has_made(path)),
             Event::Scanned { observations, unsynced } => self.on_scanned(now, observations, unsynced)?,
@@ -328,6 +329,7 @@ impl<S: FolderStore> Engine<S> {
         let is_free = self.busy == Busy::No && !self.is_stopped() && self.first_head_by.is_none();
         [
             self.first_head_by,
+            self.step.goes_on().then_some(now),
             self.look_at().filter(|_| is_free),
             self.step.retry_at().filter(|_| is_free && self.scanned),
             self.pulls.wake_at(),

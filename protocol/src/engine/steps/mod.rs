@@ -39,6 +39,8 @@ pub(super) struct Step {
     up_to: Option<(NodeId, RelPath)>,
     /// Up to which path of a state contents have been wanted for windows to come.
     ahead: Option<(NodeId, RelPath)>,
+    /// Behind this path contents are wanted for windows to come, when the disk has been given its work.
+    next: Option<RelPath>,
     /// The state for which the need was counted and deletions were let through.
     counted: Option<NodeId>,
     /// How far what is put in the counted state has been dealt with.
@@ -154,6 +156,11 @@ impl Step {
         if !is_ahead {
             self.searched = Searched::Until(Bound::Included(first));
         }
+    }
+
+    /// Something is left to be decided, though nothing has happened.
+    pub(super) fn goes_on(&self) -> bool {
+        self.next.is_some()
     }
 
     pub(super) fn retry_at(&self) -> Option<Duration> {

@@ -79,9 +79,7 @@ impl<S: FolderStore> Engine<S> {
         }
         self.busy = Busy::Applying;
         self.effects.push_back(Effect::Apply(ops));
-        if let Some(last) = last.filter(|_| !self.step.has_removals) {
-            self.want_ahead(&last)?;
-        }
+        self.step.next = last.filter(|_| !self.step.has_removals);
         Ok(true)
     }
 

@@ -276,9 +276,18 @@ impl<S: FolderStore> Engine<S> {
         self.want_all(wishes, false)
     }
 
+    /// Wants what comes behind the window that is being carried out. Not together with starting that:
+    /// it takes as long as a good part of it.
+    pub(in crate::engine) fn gather_ahead(&mut self) -> Result<(), EngineError> {
+        match self.step.next.take() {
+            Some(last) if !self.is_stopped() => self.want_ahead(&last),
+            _ => Ok(()),
+        }
+    }
+
     /// While a window is carried out that ends at a path, the network brings what the next ones will
     /// want. Not for steps that remove something: it may be a rename, which brings its own content.
-    pub(super) fn want_ahead(&mut self, last: &RelPath) -> Result<(), EngineError> {
+    fn want_ahead(&mut self, last: &RelPath) -> Result<(), EngineError> {
         let window = self.settings.window;
         let state = self.state.entries;
         let goes_on = self.step.ahead.as_ref().filter(|(of, to)| *of == state && to > last);
