@@ -39,6 +39,9 @@ impl ReadFile for OpenFile {
 
     /// Without filling the buffer with zeros before.
     fn append_at(&self, bytes: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        if most == 0 {
+            return Ok(0);
+        }
         let before = bytes.len();
         bytes.reserve_exact(most);
         loop {

@@ -326,3 +326,13 @@ fn to_read_a_file_of_ours_leaves_no_trace_in_its_access_time() {
     assert_eq!(read(&disk, &at("f")), b"bytes");
     assert_eq!(fs::metadata(&name).expect("stat").atime(), 0);
 }
+
+#[test]
+fn nothing_can_be_read_from_an_empty_file_into_an_empty_buffer() {
+    let (root, disk) = folder();
+    fs::write(root.path().join("f"), b"").expect("write");
+    let mut bytes = Vec::new();
+    let file = disk.open(&at("f")).expect("open");
+    assert_eq!(file.append_at(&mut bytes, 0, 0).expect("read"), 0);
+    assert_eq!(bytes, b"");
+}
