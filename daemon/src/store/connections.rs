@@ -19,7 +19,7 @@ const WAL_LIMIT_BYTES: u32 = 64 << 20;
 /// Page cache of the writing connection, in KiB.
 const WRITER_CACHE_KIB: i32 = 8 << 10;
 /// Page cache of each reading connection, in KiB.
-const READER_CACHE_KIB: i32 = 2 << 10;
+const READER_CACHE_KIB: i32 = 1 << 10;
 /// How many reading connections stay open; a burst of readers opens more for a while.
 const IDLE_READERS: usize = 12;
 /// How many of them stay open at rest.
