@@ -56,7 +56,7 @@ use error::Result;
 use sweep::Sweep;
 
 /// Bytes of nodes that are kept in memory: some thousand nodes.
-const NODE_CACHE_BYTES: usize = 16 << 20;
+const NODE_CACHE_BYTES: usize = 8 << 20;
 
 /// The database of a home.
 #[derive(Clone)]

@@ -75,11 +75,12 @@ impl Default for Searched {
 
 /// Paths that the last windows have made, so that news of them is known to be of our own doing.
 /// Remembered for as long as such news may wait for a scan, not for all of a first sync: when more
-/// has been made than [`MAX_PATHS`], everything is scanned.
+/// has been made than [`MAX_PATHS`], everything is scanned. By a tag of each: that two paths share one
+/// means that news of the other is looked at a moment sooner or later.
 #[derive(Default)]
 struct Made {
-    lately: BTreeSet<RelPath>,
-    before: BTreeSet<RelPath>,
+    lately: BTreeSet<u64>,
+    before: BTreeSet<u64>,
 }
 
 impl Made {
@@ -87,18 +88,26 @@ impl Made {
         if self.lately.len() == MAX_PATHS {
             self.before = std::mem::take(&mut self.lately);
         }
-        self.lately.insert(path.clone());
+        self.lately.insert(tag(path));
     }
 
     fn remove(&mut self, path: &RelPath) {
-        self.lately.remove(path);
-        self.before.remove(path);
+        let tag = tag(path);
+        self.lately.remove(&tag);
+        self.before.remove(&tag);
     }
 
     fn contains(&self, path: &RelPath) -> bool {
-        self.lately.contains(path) || self.before.contains(path)
+        let tag = tag(path);
+        self.lately.contains(&tag) || self.before.contains(&tag)
     }
 }
+
+fn tag(path: &RelPath) -> u64 {
+    let hash = blake3::hash(path.as_bytes());
+    hash.as_bytes().first_chunk().map_or(0, |start| u64::from_le_bytes(*start))
+}
+
 impl Step {
     pub(super) fn is_running(&self) -> bool {
         self.window.is_some()
