@@ -23,7 +23,11 @@ impl<S: FolderStore> Engine<S> {
             return Ok(());
         }
         let (full, paths) = self.dirty.take();
-        self.step.look_at_made(&paths, full);
+        if full {
+            self.step.forget_made();
+        } else {
+            self.step.look_at_made(&paths);
+        }
         self.busy = Busy::Scanning { full };
         self.reported.clear();
         self.scanning = if full { Scan::Full } else { Scan::Paths(self.with_copies(paths)?) };
@@ -218,7 +222,9 @@ impl<S: FolderStore> Engine<S> {
             self.dirty.add(now, Noticed::Everything, |_| false);
             return Ok(());
         }
-        self.step.look_at_made(&BTreeSet::new(), !self.step.is_running());
+        if !self.step.is_running() {
+            self.step.forget_made();
+        }
         let mut changes = Changes::default();
         self.clear_stale_reports(&mut changes)?;
         self.retry(Reason::Waiting);

@@ -8,10 +8,10 @@ use crate::path::RelPath;
 
 /// How long it must have been quiet before a single save is looked at.
 const QUIET: Duration = Duration::from_millis(50);
-/// The same where nobody but we have been at work, as far as is known: for the news to be complete.
-const QUIET_OF_OURS: Duration = Duration::from_millis(10);
 /// What each further path of a burst adds to that.
 const QUIET_A_PATH: Duration = Duration::from_millis(1);
+/// How long where nobody but we have been at work, as far as is known: for the news to be complete.
+const QUIET_OF_OURS: Duration = Duration::from_millis(10);
 /// The longest that quiet is waited for after the last event.
 const QUIET_AT_MOST: Duration = Duration::from_secs(2);
 /// The longest that a change is not looked at under constant change.

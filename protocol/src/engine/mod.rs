@@ -203,24 +203,7 @@ impl<S: FolderStore> Engine<S> {
         start: Start,
         now: Duration,
     ) -> Result<Self, EngineError> {
-        let saved = store.saved()?;
-        let (state, applied, trusted) = match saved {
-            Some(saved) => {
-                let context = Context::load(&store, saved.context)?;
-                let state = State {
-                    context,
-                    context_root: saved.context,
-                    entries: saved.entries,
-                    totals: saved.totals,
-                };
-                (state, saved.applied, saved.trusted && !start.distrust_records)
-            }
-            None => {
-                let state = State::empty(&store)?;
-                let applied = state.entries;
-                (state, applied, !start.joined && !start.distrust_records)
-            }
-        };
+        let (state, applied, is_trusted) = left_off(&store, start)?;
         // To ask for the records alone might list a large directory.
         let is_new =
             Tree::<crate::Entry>::new(&store, applied).count()? == 0 && store.children(None)?.is_empty();
@@ -236,7 +219,7 @@ impl<S: FolderStore> Engine<S> {
             rules: Arc::new(rules::Everything),
             state,
             applied,
-            trusted,
+            trusted: is_trusted && !start.distrust_records,
             held: is_new.then(held::Held::default),
             heads,
             told,
@@ -379,4 +362,17 @@ impl<S: FolderStore> Engine<S> {
             trusted: self.trusted,
         }
     }
+}
+
+/// Where the database has left a folder: its state, what was applied of it, and whether the records are
+/// to be trusted.
+fn left_off(store: &impl FolderStore, start: Start) -> Result<(State, NodeId, bool), EngineError> {
+    let Some(saved) = store.saved()? else {
+        let state = State::empty(store)?;
+        let applied = state.entries;
+        return Ok((state, applied, !start.joined));
+    };
+    let context = Context::load(store, saved.context)?;
+    let (context_root, entries, totals) = (saved.context, saved.entries, saved.totals);
+    Ok((State { context, context_root, entries, totals }, saved.applied, saved.trusted))
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Group, Searched, groups};
+use super::{Group, Searched, groups, start_of};
 use crate::engine::{Engine, EngineError, FolderStore};
 use crate::entry::{Content, ContentId, Entry};
 use crate::path::RelPath;
@@ -230,12 +230,11 @@ pub(in crate::engine) fn group_of(path: &RelPath, before: &[Entry], after: &[Ent
     (path.clone(), edits.collect(), removed)
 }
 
-/// Stands for a content: enough to tell those of a folder apart.
+/// Stands for a content.
 fn tag(content: &Content) -> u64 {
-    let start = |bytes: &[u8]| bytes.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
     match content {
         Content::Directory => 0,
-        Content::File { id: ContentId(id), .. } => start(id),
-        Content::Symlink { target } => start(blake3::hash(target).as_bytes()),
+        Content::File { id: ContentId(id), .. } => start_of(id),
+        Content::Symlink { target } => start_of(blake3::hash(target).as_bytes()),
     }
 }

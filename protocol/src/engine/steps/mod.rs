@@ -104,8 +104,12 @@ impl Made {
 }
 
 fn tag(path: &RelPath) -> u64 {
-    let hash = blake3::hash(path.as_bytes());
-    hash.as_bytes().first_chunk().map_or(0, |start| u64::from_le_bytes(*start))
+    start_of(blake3::hash(path.as_bytes()).as_bytes())
+}
+
+/// Stands for a hash: enough to tell those of a folder apart.
+fn start_of(hash: &[u8]) -> u64 {
+    hash.first_chunk().map_or(0, |start| u64::from_le_bytes(*start))
 }
 
 impl Step {
@@ -118,14 +122,14 @@ impl Step {
         self.made.contains(path)
     }
 
-    /// These, or all that was made, are looked at: what is noticed of them from now on is news.
-    pub(super) fn look_at_made(&mut self, paths: &BTreeSet<RelPath>, all: bool) {
-        if all {
-            self.made = Made::default();
-        }
-        for path in paths {
-            self.made.remove(path);
-        }
+    /// These are looked at: what is noticed of them from now on is news.
+    pub(super) fn look_at_made(&mut self, paths: &BTreeSet<RelPath>) {
+        paths.iter().for_each(|path| self.made.remove(path));
+    }
+
+    /// The same of all that was made.
+    pub(super) fn forget_made(&mut self) {
+        self.made = Made::default();
     }
 
     pub(super) fn up_to(&self) -> Option<(NodeId, RelPath)> {
