@@ -142,8 +142,9 @@ impl Records for Overlay<'_> {
         if self.range_below(Some(path)).any(|(_, record)| record.is_some()) {
             return Ok(true);
         }
-        if !self.below.any_below(path)? {
-            return Ok(false);
+        let is_any = self.below.any_below(path)?;
+        if !is_any || self.range_below(Some(path)).next().is_none() {
+            return Ok(is_any);
         }
         // A removed directory was empty when it was removed, so direct children tell.
         Ok(self.below.children(Some(path))?.iter().any(|(child, _)| !self.hides(child)))

@@ -105,7 +105,7 @@ impl FolderStore for Kept {
             }),
             applied: saved.map(|saved| saved.applied),
             records: changes.records.clone(),
-            journal_clear: changes.settle_journal,
+            journal_settle: changes.settle.clone(),
             journal_begin: changes.journal.clone(),
             ..store::Changes::default()
         };

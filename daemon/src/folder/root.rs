@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use keystore::FolderSecret;
-use protocol::engine::{Changes, FolderStore, Hold};
+use protocol::engine::{Changes, FolderStore, Hold, Settle};
 use protocol::plan;
 use protocol::{Content, Metadata, RelPath, Seen, Stat};
 
@@ -93,7 +93,7 @@ pub fn redraw(
 /// Must come before anything else looks at the disk.
 pub fn recover(files: &HashContext, kept: &Kept) -> Result<(), Box<dyn std::error::Error>> {
     let journal = kept.0.journal()?;
-    let mut changes = Changes { settle_journal: true, durable: true, ..Changes::default() };
+    let mut changes = Changes { settle: Settle::Everything, durable: true, ..Changes::default() };
     for (path, target) in &journal {
         let Ok(seen) = look(files, kept, path) else { continue };
         if let Some(record) = plan::recover(target.as_ref(), seen.as_ref()) {

@@ -1,5 +1,6 @@
 //! What one transaction of a folder may change.
 
+use protocol::engine::Settle;
 use protocol::{NodeId, Record, RelPath, Shown, Stat};
 use rusqlite::{Transaction, params};
 
@@ -70,8 +71,8 @@ pub struct Changes {
     pub applied: Option<NodeId>,
     /// New records; `None` removes.
     pub records: Vec<(RelPath, Option<Record>)>,
-    /// The journalled step is settled. (Before `journal_begin`.)
-    pub journal_clear: bool,
+    /// Rows of the journal to drop, before `journal_begin`.
+    pub journal_settle: Settle,
     /// What each path is about to show; `None` is nothing.
     pub journal_begin: Vec<(RelPath, Option<Shown>)>,
     /// Paths that are no longer pending. (Before `pending_add`.)
@@ -143,8 +144,18 @@ fn save_records(transaction: &Transaction<'_>, folder: i64, changes: &Changes) -
 }
 
 fn save_journal(transaction: &Transaction<'_>, folder: i64, changes: &Changes) -> Result<()> {
-    if changes.journal_clear {
-        transaction.prepare_cached("DELETE FROM journal WHERE folder = ?1")?.execute([folder])?;
+    match &changes.journal_settle {
+        Settle::Nothing => {}
+        Settle::Paths(paths) => {
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM journal WHERE folder = ?1 AND path = ?2")?;
+            for path in paths {
+                delete.execute(params![folder, key(Some(path))])?;
+            }
+        }
+        Settle::Everything => {
+            transaction.prepare_cached("DELETE FROM journal WHERE folder = ?1")?.execute([folder])?;
+        }
     }
     let mut insert = transaction
         .prepare_cached("INSERT OR REPLACE INTO journal (folder, path, target) VALUES (?1, ?2, ?3)")?;

@@ -316,7 +316,7 @@ impl<S: FolderStore> Engine<S> {
         self.stuck.clear();
         self.revisit.clear();
         self.pulls = Default::default();
-        self.step = Default::default();
+        self.step.forget();
         let forgotten = self.staging.clear();
         self.forget(forgotten);
         self.effects.push_back(Effect::Rejoin);

@@ -198,6 +198,14 @@ impl Source {
             _ => None,
         }
     }
+
+    /// The path that gives its content up.
+    pub(super) fn left(&self) -> Option<&RelPath> {
+        match self {
+            Self::Moved(from, _) => Some(from),
+            _ => None,
+        }
+    }
 }
 
 /// What became of an [`Op`].

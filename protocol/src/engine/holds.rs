@@ -122,11 +122,9 @@ impl<S: FolderStore> Engine<S> {
             (_, Some(hold)) => self.hold = Some(hold),
             (Some(held), None) if held.code != MASS_DELETE && held.code != "ROLLBACK_SUSPECTED" => {
                 self.hold = None;
-                if self.busy != Busy::Applying {
-                    // What the disk could not take is tried again at once.
-                    self.staging.forget_failures();
-                    self.revisit.extend(self.step.drop_window());
-                }
+                // What the disk could not take is tried again at once.
+                self.staging.forget_failures();
+                self.revisit.extend(self.step.drop_window());
                 self.retry(Reason::Problem);
                 self.dirty.add(now, super::Noticed::Everything, |_| false);
             }

@@ -9,7 +9,7 @@
 //! Reading order: `event` is the language; `dirty` says when to look, `commits` turns scans into commits, `pulls`
 //! fetches and merges the heads of others, `steps` plans changes of the disk and `staging` gathers
 //! their bytes, `held` what may be here already; `swarm` is what downloaders tell each other, `fetch` asks peers for nodes, `rules` says what is not wanted here, `open` keeps what is not shown yet from being
-//! forgotten, `holds` stops it all; `store` is what the database must do. At most one scan *or* one apply runs at any time; fetching goes on beside both.
+//! forgotten, `holds` stops it all; `store` is what the database must do. Scans and applies never run at the same time; fetching goes on beside both.
 
 mod commits;
 mod dirty;
@@ -48,7 +48,7 @@ pub use event::{
 };
 pub use rules::{IGNORE_FILE, Rules};
 use store::Edits;
-pub use store::{Changes, FolderStore, Reason, Saved, Unapplied};
+pub use store::{Changes, FolderStore, Reason, Saved, Settle, Unapplied};
 
 /// Who we are in a folder.
 pub struct Identity {

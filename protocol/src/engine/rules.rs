@@ -9,7 +9,7 @@ use std::collections::Bound;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Busy, Edits, Engine, EngineError, FolderStore, Reason, Unapplied};
+use super::{Edits, Engine, EngineError, FolderStore, Reason, Unapplied};
 use crate::path::RelPath;
 use crate::record::Record;
 use crate::render::Entries;
@@ -41,9 +41,7 @@ impl<S: FolderStore> Engine<S> {
             return;
         }
         self.rules = rules;
-        if self.busy != Busy::Applying {
-            self.revisit.extend(self.step.drop_window());
-        }
+        self.revisit.extend(self.step.drop_window());
         self.stuck.clear();
         self.revisit.extend(self.unapplied.keys().cloned());
         if !self.revisit.is_empty() {

@@ -47,12 +47,24 @@ pub struct Changes {
     pub records: Vec<(RelPath, Option<Record>)>,
     /// Journal rows to add: what each path is about to show.
     pub journal: Vec<(RelPath, Option<Shown>)>,
-    /// The journal is settled.
-    pub settle_journal: bool,
+    /// Journal rows to drop, before any are added.
+    pub settle: Settle,
     /// Paths that cannot be applied, or (with `None`) are no longer so.
     pub unapplied: Vec<(RelPath, Option<Unapplied>)>,
     /// Must survive a power cut before anyone hears of it.
     pub durable: bool,
+}
+
+/// Which rows of the journal are settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Settle {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of these paths: others are still being carried out.
+    Paths(Vec<RelPath>),
+    /// All.
+    Everything,
 }
 
 /// Why a path's record is not what the state wants there.

@@ -70,6 +70,10 @@ pub struct Device {
     pub scan: VecDeque<Vec<Observation>>,
     /// The running apply.
     pub ops: VecDeque<Op>,
+    /// Whether they are being carried out.
+    pub is_applying: bool,
+    /// What comes after them.
+    pub batches: VecDeque<Vec<Op>>,
     /// Of the running apply.
     pub outcomes: Vec<(RelPath, Outcome)>,
     /// Chunks that came from peers.
@@ -119,6 +123,8 @@ impl Device {
             origin: origin(0, 0),
             scan: VecDeque::new(),
             ops: VecDeque::new(),
+            is_applying: false,
+            batches: VecDeque::new(),
             outcomes: Vec::new(),
             fetched: 0,
             served: std::cell::Cell::new(0),
@@ -178,6 +184,8 @@ impl Device {
         self.run += 1;
         self.scan.clear();
         self.ops.clear();
+        self.is_applying = false;
+        self.batches.clear();
         self.outcomes.clear();
         // What a user had written is swept into the archive.
         for (id, staged) in std::mem::take(&mut self.staged) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, Bound};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use protocol::engine::{Changes, FolderStore, Saved, Unapplied};
+use protocol::engine::{Changes, FolderStore, Saved, Settle, Unapplied};
 use protocol::head::SignedHead;
 use protocol::tree::MemoryNodes;
 use protocol::{ContentId, NodeId, NodeStore, Record, Records, RelPath, Shown, Stat, StoreError};
@@ -191,8 +191,10 @@ impl FolderStore for Store {
         for (path, record) in &changes.records {
             rows.set(path, record.as_ref());
         }
-        if changes.settle_journal {
-            rows.journal.clear();
+        match &changes.settle {
+            Settle::Nothing => {}
+            Settle::Paths(paths) => rows.journal.retain(|path, _| !paths.contains(path)),
+            Settle::Everything => rows.journal.clear(),
         }
         rows.journal.extend(changes.journal.iter().cloned());
         for (path, why) in &changes.unapplied {

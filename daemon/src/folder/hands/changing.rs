@@ -18,17 +18,31 @@ use crate::folder::kept::seconds_since_1970;
 use crate::folder::root;
 
 impl Hands {
-    /// Carries out a batch.
+    /// Carries out a batch, after those that came before.
     pub fn apply(self: &Arc<Self>, ops: Vec<Op>) {
-        self.spawn(move |hands| {
-            let paths: Vec<_> = ops.iter().map(|op| op.path.clone()).collect();
-            let _staging = hands.staging.read();
-            let outcomes = match hands.opened() {
-                Some(open) => hands.apply_now(&open, ops),
-                None => paths.into_iter().map(|path| (path, Outcome::Waits)).collect(),
-            };
-            hands.inputs.event(Event::Applied(outcomes));
-        });
+        let mut batches = self.batches.lock();
+        batches.push_back(ops);
+        // Whoever carries out the first goes on with the others.
+        if batches.len() == 1 {
+            self.spawn(|hands| while hands.apply_next() {});
+        }
+    }
+
+    /// Carries out the first batch; whether there is another.
+    fn apply_next(&self) -> bool {
+        let first = self.batches.lock().front_mut().map(std::mem::take);
+        let Some(ops) = first else { return false };
+        let outcomes = {
+            let _staging = self.staging.read();
+            match self.opened() {
+                Some(open) => self.apply_now(&open, ops),
+                None => ops.into_iter().map(|op| (op.path, Outcome::Waits)).collect(),
+            }
+        };
+        self.inputs.event(Event::Applied(outcomes));
+        let mut batches = self.batches.lock();
+        batches.pop_front();
+        !batches.is_empty()
     }
 
     fn apply_now(&self, open: &Open, ops: Vec<Op>) -> Vec<(RelPath, Outcome)> {

@@ -23,6 +23,7 @@ pub use self::opening::RootNews;
 use self::rules::Rules;
 use self::space::Lack;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use keystore::{DeviceId, FolderSecret};
 use parking_lot::{Mutex, RwLock};
 use protocol::Timestamp;
-use protocol::engine::Hold;
+use protocol::engine::{Hold, Op};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -82,6 +83,8 @@ pub struct Hands {
     lack: Mutex<Option<Lack>>,
     /// Held for writing while leftovers in staging are removed.
     staging: RwLock<()>,
+    /// What is to be changed on the disk, the first of it right now.
+    batches: Mutex<VecDeque<Vec<Op>>>,
     intake: Intake,
     /// Upkeep is at work.
     tending: AtomicBool,
@@ -143,6 +146,7 @@ impl Hands {
             may_be_empty: AtomicBool::new(false),
             lack: Mutex::new(None),
             staging: RwLock::new(()),
+            batches: Mutex::default(),
             intake: Intake::default(),
             tending: AtomicBool::new(false),
             running: AtomicUsize::new(0),

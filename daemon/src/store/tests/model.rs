@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
+use protocol::engine::Settle;
 use protocol::{
     Content, ContentId, EntryKey, Metadata, Origin, Record, Records, RelPath, Shown, Stat, Timestamp, Version,
 };
@@ -196,8 +197,15 @@ proptest! {
         folder.save(&begin, Durability::PowerCut).expect("saves");
         prop_assert_eq!(folder.journal().expect("reads"), targets);
 
-        folder.save(&Changes { journal_clear: true, ..Changes::default() }, Durability::Process).expect("saves");
-        prop_assert_eq!(folder.journal().expect("reads"), vec![]);
+        let settle = |settle| {
+            let changes = Changes { journal_settle: settle, ..Changes::default() };
+            folder.save(&changes, Durability::Process).expect("saves");
+            folder.journal().expect("reads")
+        };
+        let (first, rest) = targets.split_at(targets.len() / 2);
+        let first = first.iter().map(|(path, _)| path.clone()).collect();
+        prop_assert_eq!(settle(Settle::Paths(first)), rest, "others are still being carried out");
+        prop_assert_eq!(settle(Settle::Everything), vec![]);
     }
 }
 

@@ -6,14 +6,19 @@
 //! next window begins behind it, also after a crash. Paths that could not be applied are kept aside
 //! and hold up nothing.
 //!
-//! Reading order: this file, `counting`, `planning`, `window`, `outcomes`.
+//! While a window is carried out, the next one is planned and given to the disk, so that neither of
+//! them waits for the other (`following`).
+//!
+//! Reading order: this file, `counting`, `planning`, `wanting`, `window`, `outcomes`, `following`.
 
 mod counting;
+mod following;
 mod outcomes;
 mod planning;
+mod wanting;
 mod window;
 
-use std::collections::{BTreeSet, Bound};
+use std::collections::{BTreeSet, Bound, VecDeque};
 use std::time::Duration;
 
 use self::window::Window;
@@ -34,7 +39,12 @@ type Group = (RelPath, Edits, Option<Entry>);
 /// The running step.
 #[derive(Default)]
 pub(super) struct Step {
+    /// Planned, and not begun.
     window: Option<Window>,
+    /// What the disk has been given, in this order.
+    under_way: VecDeque<Window>,
+    /// Windows that the disk is carrying out, of a folder that has been forgotten meanwhile.
+    forgotten: usize,
     /// Up to which path the contents of a state are here, while there is more to do.
     up_to: Option<(NodeId, RelPath)>,
     /// Up to which path of a state contents have been wanted for windows to come.
@@ -114,7 +124,12 @@ fn start_of(hash: &[u8]) -> u64 {
 
 impl Step {
     pub(super) fn is_running(&self) -> bool {
-        self.window.is_some()
+        self.window.is_some() || !self.under_way.is_empty()
+    }
+
+    /// Begins anew; what the disk has been given is none of ours any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self { forgotten: self.forgotten + self.under_way.len(), ..Self::default() };
     }
 
     /// Whether this is of our own doing, as far as is remembered.
@@ -136,7 +151,7 @@ impl Step {
         self.up_to.clone()
     }
 
-    /// Gives the window up, to be planned anew; answers its paths. Not while it is being applied.
+    /// Gives the planned window up, to be planned anew; answers its paths.
     pub(super) fn drop_window(&mut self) -> Vec<RelPath> {
         let window = self.window.take();
         let Some(window) = window else { return Vec::new() };
@@ -144,8 +159,13 @@ impl Step {
     }
 
     pub(super) fn roots(&self) -> impl Iterator<Item = NodeId> {
-        let window = self.window.as_ref().map(|window| [window.roots.0, window.roots.1]);
-        window.into_iter().flatten().chain(self.counted)
+        let windows = self.under_way.iter().chain(&self.window);
+        windows.flat_map(|window| [window.roots.0, window.roots.1]).chain(self.planned()).chain(self.counted)
+    }
+
+    /// What is applied when all that is under way has been carried out.
+    fn planned(&self) -> Option<NodeId> {
+        self.under_way.back().and_then(|window| window.then)
     }
 
     /// What there is to do is counted anew.
@@ -189,8 +209,10 @@ impl<S: FolderStore> Engine<S> {
         if self.is_stopped() || !self.scanned || self.first_head_by.is_some() {
             return Ok(());
         }
-        if self.busy != Busy::No {
-            return Ok(());
+        match self.busy {
+            Busy::No => {}
+            Busy::Applying => return self.advance_following(now),
+            Busy::Scanning { .. } => return Ok(()),
         }
         if self.step.retry_at().is_some_and(|at| now >= at) {
             self.step.has_failed = false;
@@ -203,32 +225,45 @@ impl<S: FolderStore> Engine<S> {
         }
         loop {
             let roots = (self.state.entries, self.applied);
-            let is_old = |window: &mut Window| window.roots != roots || !self.revisit.is_empty();
-            if let Some(window) = self.step.window.take_if(is_old) {
-                // It is planned anew, with what nothing but it would lead to.
-                self.revisit.extend(window.revisited);
+            let is_done = roots.0 == roots.1 && self.revisit.is_empty();
+            if !is_done && !self.count_arrivals(now)? {
+                return Ok(());
             }
-            if self.step.window.is_some() {
+            if self.is_planned()? {
                 break;
             }
-            if roots.0 == roots.1 && self.revisit.is_empty() {
+            if is_done {
                 self.end_step();
                 return Ok(());
             }
-            if !self.count_arrivals(now)? {
-                return Ok(());
-            }
-            self.plan_window(now)?;
-            if self.step.window.as_ref().is_some_and(|window| !window.ops.is_empty()) {
+            let window = self.plan_next(now)?;
+            if !window.ops.is_empty() {
+                self.want_window(window)?;
                 break;
             }
-            self.close_window(now, Vec::new())?;
+            self.close_window(now, window, Vec::new())?;
         }
-        if self.staging.is_settled() && !self.start_apply()? {
-            self.close_window(now, Vec::new())?;
+        if self.staging.is_settled()
+            && let Some(window) = self.step.window.take()
+            && let Some(empty) = self.start_apply(window)?
+        {
+            self.close_window(now, empty, Vec::new())?;
             return self.advance_step(now);
         }
         Ok(())
+    }
+
+    /// Whether the next window is planned. One that is out of date is planned anew.
+    fn is_planned(&mut self) -> Result<bool, EngineError> {
+        let Some(mut window) = self.step.window.take() else { return Ok(false) };
+        if window.roots.1 != self.planned() || !self.revisit.is_empty() || !self.is_still_wanted(&window)? {
+            // With what nothing but it would lead to.
+            self.revisit.extend(window.revisited);
+            return Ok(false);
+        }
+        window.move_on(self.state.entries);
+        self.step.window = Some(window);
+        Ok(true)
     }
 
     fn end_step(&mut self) {
@@ -250,6 +285,11 @@ impl<S: FolderStore> Engine<S> {
         self.tell_complete();
     }
 
+    /// What will have been applied before the next window.
+    fn planned(&self) -> NodeId {
+        self.step.planned().unwrap_or(self.applied)
+    }
+
     /// What differs between the applied entries and the state, path by path.
     pub(super) fn groups_of_differences(&self) -> impl Iterator<Item = Result<Group, EngineError>> {
         let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
@@ -261,7 +301,7 @@ impl<S: FolderStore> Engine<S> {
         &self,
         from: Bound<&RelPath>,
     ) -> Result<impl Iterator<Item = Result<Group, EngineError>>, EngineError> {
-        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        let (old, new) = (self.tree(self.planned()), self.tree(self.state.entries));
         let mut differences = old.diff(&new);
         match from {
             Bound::Included(path) => differences.seek_past(|key| key.path < *path)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::commit::Draft;
 use crate::engine::staging::Failure;
 use crate::engine::{
-    Busy, Changes, Effect, Engine, EngineError, FolderStore, Outcome, Reason, Source, Unapplied,
+    Busy, Changes, Effect, Engine, EngineError, FolderStore, Outcome, Reason, Settle, Source, Unapplied,
 };
 use crate::entry::{Content, ContentId, Entry};
 use crate::path::RelPath;
@@ -15,6 +15,7 @@ use crate::record::Seen;
 use crate::version::Version;
 
 use super::Searched;
+use super::window::Window;
 
 /// What the outcomes of a window lead to.
 #[derive(Default)]
@@ -28,9 +29,8 @@ struct Taken {
 }
 
 impl<S: FolderStore> Engine<S> {
-    /// All that can be had is here. Whether anything is to be done.
-    pub(super) fn start_apply(&mut self) -> Result<bool, EngineError> {
-        let Some(window) = &mut self.step.window else { return Ok(true) };
+    /// All that can be had is here. Answers the window if nothing is left to be done.
+    pub(super) fn start_apply(&mut self, mut window: Window) -> Result<Option<Window>, EngineError> {
         let last = window.edits.last().map(|(key, _)| key.path.clone());
         let mut changes = Changes { durable: true, ..Changes::default() };
         let mut failed = Vec::new();
@@ -50,6 +50,9 @@ impl<S: FolderStore> Engine<S> {
             window.sources.insert(op.path.clone(), op.source.clone());
             if op.after.is_none() && op.before.as_ref().is_some_and(crate::engine::holds::counts) {
                 window.deletes.insert(op.path.clone());
+            }
+            if let Some(after) = op.after.as_ref().filter(|after| after.content.is_directory()) {
+                window.directories.push((op.path.clone(), after.clone()));
             }
             // News of it can be here before the outcome is.
             self.step.made.add(&op.path);
@@ -75,12 +78,13 @@ impl<S: FolderStore> Engine<S> {
         }
         self.keep(&changes)?;
         if ops.is_empty() {
-            return Ok(false);
+            return Ok(Some(window));
         }
+        self.step.under_way.push_back(window);
         self.busy = Busy::Applying;
         self.effects.push_back(Effect::Apply(ops));
         self.step.next = last.filter(|_| !self.step.has_removals);
-        Ok(true)
+        Ok(None)
     }
 
     pub(in crate::engine) fn on_applied(
@@ -88,29 +92,45 @@ impl<S: FolderStore> Engine<S> {
         now: Duration,
         outcomes: Vec<(RelPath, Outcome)>,
     ) -> Result<(), EngineError> {
-        if self.busy == Busy::Applying {
-            self.busy = Busy::No;
-            self.close_window(now, outcomes)?;
+        if self.busy != Busy::Applying {
+            return Ok(());
         }
-        Ok(())
+        let window = match self.step.forgotten.checked_sub(1) {
+            Some(forgotten) => {
+                self.step.forgotten = forgotten;
+                None
+            }
+            None => self.step.under_way.pop_front(),
+        };
+        if self.step.forgotten == 0 && self.step.under_way.is_empty() {
+            self.busy = Busy::No;
+        }
+        window.map_or(Ok(()), |window| self.close_window(now, window, outcomes))
     }
 
     /// Records what has become of a window.
     pub(super) fn close_window(
         &mut self,
         now: Duration,
+        mut window: Window,
         outcomes: Vec<(RelPath, Outcome)>,
     ) -> Result<(), EngineError> {
-        let Some(window) = self.step.window.take() else { return Ok(()) };
-        let is_overtaken = window.roots.0 != self.state.entries;
-        if let (Some(searched), false) = (window.searched, is_overtaken) {
+        let is_overtaken = !self.is_still_wanted(&window)?;
+        if !is_overtaken {
+            window.move_on(self.state.entries);
+        }
+        if let (Some(searched), false) = (window.searched.take(), is_overtaken) {
             if let Searched::Until(Bound::Excluded(path)) = &searched {
-                self.news.set_up_to(window.roots.0, path.clone());
-                self.step.up_to = Some((window.roots.0, path.clone()));
+                self.news.set_up_to(self.state.entries, path.clone());
+                self.step.up_to = Some((self.state.entries, path.clone()));
             }
             self.step.searched = searched;
         }
-        let mut changes = Changes { settle_journal: true, records: window.records, ..Changes::default() };
+        let settle = match self.step.under_way.is_empty() {
+            true => Settle::Everything,
+            false => Settle::Paths(window.journalled().cloned().collect()),
+        };
+        let mut changes = Changes { settle, records: window.records, ..Changes::default() };
         let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));
         let not_empty = self.note_unplanned(&mut changes, window.waiting.into_iter().chain(blocked));
         for path in window.settled {
@@ -135,7 +155,10 @@ impl<S: FolderStore> Engine<S> {
             self.leave_open(&mut changes, paths)?;
         }
         self.retry_collisions(&changes);
-        self.applied = self.tree(self.applied).edit(window.edits)?.root;
+        self.applied = match window.then {
+            Some(then) if window.roots.1 == self.applied => then,
+            _ => self.tree(self.applied).edit(window.edits)?.root,
+        };
         changes.saved = Some(self.saved());
         let before = self.told;
         if !taken.edits.is_empty() && self.is_writer() {

@@ -3,39 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet, Bound, btree_map};
 use std::time::Duration;
 
-use crate::chunk::MIN_CHUNK_BYTES;
-use crate::engine::{Edits, Engine, EngineError, FolderStore, Op, Prepare, Reason, Source, Unapplied};
+use crate::engine::{Edits, Engine, EngineError, FolderStore, Reason, Unapplied};
 use crate::entry::{Content, ContentId, EntryKey};
 use crate::path::RelPath;
 use crate::plan::{self, View};
 use crate::record::{Record, Shown};
 use crate::render::{self, Entries, Renderer};
-use crate::scheduler::LARGE_BYTES;
 
 use super::Searched;
 use super::counting::group_of;
 use super::window::Window;
 
 /// Bytes of new content in a window, unless one file alone is larger.
-const WINDOW_BYTES: u64 = 512 << 20;
-/// So many windows behind the one that is carried out the network is ahead of the disk: one is
-/// wanted next, and while it is planned, another is on its way.
-const AHEAD_WINDOWS: usize = 2;
-/// More are not gathered, when what comes in between has put the next windows off.
-const MAX_AHEAD_WINDOWS: usize = 4;
+pub(super) const WINDOW_BYTES: u64 = 512 << 20;
 /// How many paths are asked for, to find one that gives a content up.
-const MOVE_CANDIDATES: usize = 4;
+pub(super) const MOVE_CANDIDATES: usize = 4;
 
 /// Differences that make up a window.
 #[derive(Default)]
-struct Differences {
-    edits: Edits,
+pub(super) struct Differences {
+    pub(super) edits: Edits,
     /// How far what is put has been searched for, if this was looked for.
-    searched: Option<Searched>,
+    pub(super) searched: Option<Searched>,
 }
 
 /// What the paths of a window shall show.
-type Wants = BTreeMap<RelPath, Option<Shown>>;
+pub(super) type Wants = BTreeMap<RelPath, Option<Shown>>;
 
 impl<S: FolderStore> Engine<S> {
     /// What comes next: new content first, and what is only removed when no more comes.
@@ -45,7 +38,7 @@ impl<S: FolderStore> Engine<S> {
         if !edits.is_empty() {
             return Ok(Differences { edits, searched: None });
         }
-        let (mut edits, searched) = self.puts()?;
+        let (mut edits, searched) = self.puts(&self.step.searched, |_| false)?;
         if searched == Searched::Everything {
             let (mut removals, is_all) = self.removals()?;
             if edits.is_empty() || is_all {
@@ -60,14 +53,21 @@ impl<S: FolderStore> Engine<S> {
         Ok(Differences { edits, searched: Some(searched) })
     }
 
-    /// Paths at which something is put, as many as a window takes. The search goes on where windows
-    /// before have ended.
-    fn puts(&self) -> Result<(Edits, Searched), EngineError> {
+    /// Paths at which something is put, as many as a window takes, but for those that are put off. The
+    /// search goes on where windows before have ended.
+    pub(super) fn puts(
+        &self,
+        searched: &Searched,
+        is_put_off: impl Fn(&Edits) -> bool,
+    ) -> Result<(Edits, Searched), EngineError> {
         let (mut found, mut bytes) = (Edits::new(), 0);
-        let Searched::Until(from) = &self.step.searched else { return Ok((found, Searched::Everything)) };
+        let Searched::Until(from) = searched else { return Ok((found, Searched::Everything)) };
         for group in self.groups_from(from.as_ref())? {
             let (path, edits, _) = group?;
             let Some(entry) = edits.iter().find_map(|(_, entry)| entry.as_ref()) else { continue };
+            if is_put_off(&edits) {
+                continue;
+            }
             bytes += entry.content.size_bytes();
             found.extend(edits);
             if found.len() >= self.settings.window || bytes >= WINDOW_BYTES {
@@ -93,10 +93,16 @@ impl<S: FolderStore> Engine<S> {
         Ok((found, true))
     }
 
-    pub(super) fn plan_window(&mut self, now: Duration) -> Result<(), EngineError> {
-        let mut found = self.differences()?;
+    /// Plans the next window.
+    pub(super) fn plan_next(&mut self, now: Duration) -> Result<Window, EngineError> {
         self.step.tried_at = Some(now);
-        let roots = (self.state.entries, self.applied);
+        let found = self.differences()?;
+        self.plan(found)
+    }
+
+    /// Plans a window that comes when all that is under way has been carried out.
+    pub(super) fn plan(&mut self, mut found: Differences) -> Result<Window, EngineError> {
+        let roots = (self.state.entries, self.planned());
         let new = self.tree(self.state.entries);
         let mut renderer = Renderer::new(&new, &self.state.context);
         let mut wants = self.wants(&found.edits, &mut renderer)?;
@@ -111,6 +117,36 @@ impl<S: FolderStore> Engine<S> {
         found.edits.sort_by(|a, b| a.0.cmp(&b.0));
         found.edits.dedup_by(|a, b| a.0 == b.0);
         self.put_off_directories(&found.edits, &mut wants)?;
+        let looked_at: Vec<_> =
+            wants.keys().filter(|path| self.unapplied.contains_key(*path)).cloned().collect();
+        let is_plain = found.searched.is_some() && !self.step.has_removals && looked_at.is_empty();
+        let end = if is_plain { self.end(&wants) } else { None };
+        let (plan, awaited) = self.plan_changes(wants)?;
+        let mut window = Window {
+            roots,
+            then: None,
+            end,
+            edits: found.edits,
+            ops: Vec::new(),
+            records: Vec::new(),
+            waiting: plan.waiting,
+            blocked,
+            settled: Vec::new(),
+            revisited: std::mem::take(&mut self.revisit),
+            sources: BTreeMap::new(),
+            directories: Vec::new(),
+            deletes: BTreeSet::new(),
+            searched: found.searched,
+        };
+        window.add(plan.passes, &awaited);
+        window.settle(looked_at);
+        Ok(window)
+    }
+
+    /// The changes that make the disk show this, and the contents that come to paths which a scan must
+    /// see before.
+    fn plan_changes(&self, wants: Wants) -> Result<(plan::Plan, BTreeSet<ContentId>), EngineError> {
+        let new = self.tree(self.state.entries);
         let is_users = |path: &RelPath| self.dirty.has(path) && !self.step.made.contains(path);
         let is_touched = |path: &RelPath| {
             is_users(path) || self.unapplied.get(path).is_some_and(|u| u.reason == Reason::LocalChange)
@@ -121,37 +157,15 @@ impl<S: FolderStore> Engine<S> {
         };
         let awaited = wants.iter().filter_map(waits_for_scan).collect();
         let is_ignored = |path: &RelPath, is_directory| self.rules.is_ignored(path, is_directory);
+        let records = self.records_to_come();
         let view =
-            View { entries: &new, records: &self.store, is_touched: &is_touched, is_ignored: &is_ignored };
-        let looked_at: Vec<_> =
-            wants.keys().filter(|path| self.unapplied.contains_key(*path)).cloned().collect();
-        let plan = plan::plan(&view, wants, &|_| false)?;
-        let mut window = Window {
-            roots,
-            edits: found.edits,
-            ops: Vec::new(),
-            records: Vec::new(),
-            waiting: plan.waiting,
-            blocked,
-            settled: Vec::new(),
-            revisited: std::mem::take(&mut self.revisit),
-            sources: BTreeMap::new(),
-            deletes: BTreeSet::new(),
-            searched: found.searched,
-        };
-        window.add(plan.passes, &awaited);
-        window.settle(looked_at);
-        let wanted = window.ops.iter().filter_map(Op::staged).collect();
-        let forgotten = self.staging.retain(&wanted);
-        self.forget(forgotten);
-        self.want_contents(&window)?;
-        self.step.window = Some(window);
-        Ok(())
+            View { entries: &new, records: &records, is_touched: &is_touched, is_ignored: &is_ignored };
+        Ok((plan::plan(&view, wants, &|_| false)?, awaited))
     }
 
     /// The paths that a window looks at, and what they shall show.
     fn wants(&self, edits: &Edits, renderer: &mut Renderer<'_>) -> Result<Wants, EngineError> {
-        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        let (old, new) = (self.tree(self.planned()), self.tree(self.state.entries));
         let changed = edits.iter().map(|(key, _)| key.path.clone());
         let mut paths = render::affected(&old, &new, &self.state.context, changed)?;
         paths.extend(self.revisit.iter().cloned());
@@ -172,7 +186,7 @@ impl<S: FolderStore> Engine<S> {
     /// the last of it looks at them. Until then they hold something, which need not be found out each
     /// time by looking at all of it.
     fn put_off_directories(&self, edits: &Edits, wants: &mut Wants) -> Result<(), EngineError> {
-        let applied = self.tree(self.applied);
+        let applied = self.tree(self.planned());
         let takes = |key: &EntryKey| edits.binary_search_by(|(taken, _)| taken.cmp(key)).is_ok();
         let mut put_off = Vec::new();
         for ((path, want), (next, _)) in wants.iter().zip(wants.iter().skip(1)) {
@@ -205,7 +219,7 @@ impl<S: FolderStore> Engine<S> {
         renderer: &mut Renderer<'_>,
         wants: &mut Wants,
     ) -> Result<(), EngineError> {
-        let (old, new) = (self.tree(self.applied), self.tree(self.state.entries));
+        let (old, new) = (self.tree(self.planned()), self.tree(self.state.entries));
         for path in &moved {
             let (_, of_path, _) = group_of(path, &old.at(path)?, &new.at(path)?);
             edits.extend(of_path);
@@ -263,97 +277,5 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         Ok(movers)
-    }
-
-    pub(super) fn want_contents(&mut self, window: &Window) -> Result<(), EngineError> {
-        let mut wishes = Vec::new();
-        for op in &window.ops {
-            let (Source::Staged(_), Some(after)) = (&op.source, &op.after) else { continue };
-            let before = op.before.as_ref().map(|record| &record.shown.content);
-            let wish = self.wish(&op.path, before, &after.content, after.metadata.mode)?;
-            wishes.extend(wish.map(|wish| (op.path.clone(), wish)));
-        }
-        self.want_all(wishes, false)
-    }
-
-    /// Wants what comes behind the window that is being carried out. Not together with starting that:
-    /// it takes as long as a good part of it.
-    pub(in crate::engine) fn gather_ahead(&mut self) -> Result<(), EngineError> {
-        match self.step.next.take() {
-            Some(last) if !self.is_stopped() => self.want_ahead(&last),
-            _ => Ok(()),
-        }
-    }
-
-    /// While a window is carried out that ends at a path, the network brings what the next ones will
-    /// want. Not for steps that remove something: it may be a rename, which brings its own content.
-    fn want_ahead(&mut self, last: &RelPath) -> Result<(), EngineError> {
-        let window = self.settings.window;
-        let state = self.state.entries;
-        let goes_on = self.step.ahead.as_ref().filter(|(of, to)| *of == state && to > last);
-        let from = goes_on.map_or(last, |(_, to)| to).clone();
-        let ahead = self.staging.count_ahead();
-        let most = match goes_on {
-            Some(_) => (AHEAD_WINDOWS * window).saturating_sub(ahead),
-            None => (AHEAD_WINDOWS * window).min((MAX_AHEAD_WINDOWS * window).saturating_sub(ahead)),
-        };
-        let (mut wishes, mut bytes, mut to) = (Vec::new(), 0, from.clone());
-        for group in self.groups_from(Bound::Excluded(&from))? {
-            if wishes.len() >= most || bytes >= WINDOW_BYTES {
-                break;
-            }
-            let (path, edits, removed) = group?;
-            to.clone_from(&path);
-            let Some(entry) = edits.iter().find_map(|(_, entry)| entry.as_ref()) else { continue };
-            if self.rules.is_ignored(&path, entry.content.is_directory()) {
-                continue;
-            }
-            let before = removed.as_ref().map(|entry| &entry.content);
-            if let Some(wish) = self.wish(&path, before, &entry.content, entry.metadata.mode)? {
-                bytes += wish.size;
-                wishes.push((path, wish));
-            }
-        }
-        self.step.ahead = Some((state, to));
-        self.want_all(wishes, true)
-    }
-
-    /// How a content is to be staged that a path will show, unless it is being staged.
-    fn wish(
-        &self,
-        path: &RelPath,
-        before: Option<&Content>,
-        after: &Content,
-        mode: u16,
-    ) -> Result<Option<Prepare>, EngineError> {
-        let Content::File { id, size } = *after else { return Ok(None) };
-        if self.staging.has(&id) || before == Some(after) {
-            return Ok(None);
-        }
-        let earlier = match before {
-            Some(&Content::File { id, size }) if size > MIN_CHUNK_BYTES as u64 => Some((path.clone(), id)),
-            _ => None,
-        };
-        let same = self.with_content(&id, MOVE_CANDIDATES)?;
-        Ok(Some(Prepare { content: id, size, mode, same, earlier }))
-    }
-
-    fn want_all(&mut self, wishes: Vec<(RelPath, Prepare)>, is_ahead: bool) -> Result<(), EngineError> {
-        let mut short = Vec::new();
-        if wishes.iter().map(|(_, wish)| wish.size).sum::<u64>() > LARGE_BYTES {
-            self.news.begin();
-        }
-        for (path, wish) in wishes {
-            // Several paths may want one content.
-            if wish.size <= MIN_CHUNK_BYTES as u64 && !self.staging.has(&wish.content) {
-                short.push(wish.clone());
-            }
-            match is_ahead {
-                true => self.staging.want_ahead(&path, wish),
-                false => self.staging.want(&path, wish),
-            }
-        }
-        self.send_prepare(short);
-        self.prepare()
     }
 }

@@ -1,12 +1,12 @@
 //! A window: changes that are made together, as operations of the disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, Bound};
 
 use crate::engine::{Edits, Op, Source};
 use crate::entry::{Content, ContentId};
 use crate::path::RelPath;
 use crate::plan::{Change, Deed, Why};
-use crate::record::Record;
+use crate::record::{Record, Shown};
 use crate::store::NodeId;
 
 use super::Searched;
@@ -15,6 +15,11 @@ use super::Searched;
 pub(super) struct Window {
     /// What it was planned for: state, applied.
     pub(super) roots: (NodeId, NodeId),
+    /// What is applied when it is carried out, once that was asked.
+    pub(super) then: Option<NodeId>,
+    /// The last path that it looks at, and whether that shall be a directory; `None` if more than what
+    /// the state has up to there decides what it does.
+    pub(super) end: Option<(RelPath, bool)>,
     /// What it deals with, as edits of the applied entries.
     pub(super) edits: Edits,
     pub(super) ops: Vec<Op>,
@@ -30,6 +35,8 @@ pub(super) struct Window {
     /// What the operations under way take: by path, the content out of staging, or the path that
     /// gives it up.
     pub(super) sources: BTreeMap<RelPath, Source>,
+    /// Of the operations under way, the directories that they make.
+    pub(super) directories: Vec<(RelPath, Shown)>,
     /// How far what is put has been searched for, if the window is of that.
     pub(super) searched: Option<Searched>,
     /// Paths whose removal counts as a deletion.
@@ -42,6 +49,30 @@ impl Window {
         self.waiting.iter().map(|(path, _)| path).chain(&self.blocked)
     }
 
+    /// The contents that the operations under way take out of staging.
+    pub(super) fn staged(&self) -> impl Iterator<Item = ContentId> {
+        self.sources.values().filter_map(Source::staged)
+    }
+
+    /// The state has moved on behind what it deals with.
+    pub(super) fn move_on(&mut self, state: NodeId) {
+        if std::mem::replace(&mut self.roots.0, state) != state && self.searched == Some(Searched::Everything)
+        {
+            let end = self.end.as_ref().map(|(end, _)| end.clone());
+            self.searched = end.map(|end| Searched::Until(Bound::Excluded(end)));
+        }
+    }
+
+    /// Whether an operation under way changes this path.
+    pub(super) fn has(&self, path: &RelPath) -> bool {
+        self.sources.contains_key(path)
+    }
+
+    /// The paths that are in the journal while it is carried out.
+    pub(super) fn journalled(&self) -> impl Iterator<Item = &RelPath> {
+        self.sources.keys().chain(self.sources.values().filter_map(Source::left))
+    }
+
     /// Of the paths that were looked at though they were not as the state wants, those for which nothing
     /// is to be done on the disk.
     pub(super) fn settle(&mut self, mut looked_at: Vec<RelPath>) {
@@ -49,11 +80,7 @@ impl Window {
             return;
         }
         let mut open: BTreeSet<_> = self.unplanned().chain(self.ops.iter().map(|op| &op.path)).collect();
-        let sources = self.ops.iter().filter_map(|op| match &op.source {
-            Source::Moved(from, _) => Some(from),
-            _ => None,
-        });
-        open.extend(sources);
+        open.extend(self.ops.iter().filter_map(|op| op.source.left()));
         looked_at.retain(|path| !open.contains(path));
         self.settled = looked_at;
     }

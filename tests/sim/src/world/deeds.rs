@@ -58,8 +58,13 @@ impl World {
             }
             Effect::Apply(ops) => {
                 self.count(n, "apply");
-                assert!(!ops.is_empty() && self.devices[n].ops.is_empty());
-                self.devices[n].ops = ops.into();
+                assert!(!ops.is_empty(), "the disk is given something to do");
+                let device = &mut self.devices[n];
+                if device.is_applying {
+                    device.batches.push_back(ops);
+                    return;
+                }
+                (device.ops, device.is_applying) = (ops.into(), true);
                 self.soon(Action::ApplyStep { of: n, run }, None);
             }
             Effect::Revert(paths) => {
@@ -158,6 +163,13 @@ impl World {
         let device = &mut self.devices[n];
         let Some(op) = device.ops.pop_front() else {
             let outcomes = std::mem::take(&mut device.outcomes);
+            match device.batches.pop_front() {
+                Some(next) => {
+                    device.ops = next.into();
+                    self.soon(Action::ApplyStep { of: n, run }, None);
+                }
+                None => device.is_applying = false,
+            }
             return self.handle(n, Event::Applied(outcomes));
         };
         let later: Vec<_> = device.ops.iter().cloned().collect();
