@@ -112,8 +112,11 @@ impl Dirty {
         self.everything || self.count() > 0
     }
 
+    /// Whether somebody may have been at a path. Of paths that are no longer told apart nobody has, as far
+    /// as is known, if all of them are of our own doing.
     pub(super) fn has(&self, path: &RelPath) -> bool {
-        self.everything || self.paths.contains(path) || self.removed.contains(path)
+        let is_anywhere = self.everything && (self.is_lost || self.burst > 0);
+        is_anywhere || self.paths.contains(path) || self.removed.contains(path)
     }
 
     /// When it is time to look. `whole`: what is removed together must be seen together. `more`: we
@@ -213,7 +216,10 @@ mod tests {
             dirty.add(SECOND, Noticed::Paths(paths(&[&format!("f{n}")])), |_| true);
         }
         assert_eq!(dirty.due(true, true), Some(SECOND + PATIENCE));
+        let other = &paths(&["other"])[0];
+        assert!(!dirty.has(other), "nobody has been anywhere else");
         dirty.add(SECOND * 2, Noticed::Everything, |_| true);
         assert_eq!(dirty.due(true, true), Some(SECOND * 2));
+        assert!(dirty.has(other));
     }
 }
