@@ -260,7 +260,7 @@ impl Default for Settings {
             hold_deletions: 30,
             revert_local_changes: false,
             first_head_wait: Duration::from_secs(30),
-            window: 4_096,
+            window: 2_048,
         }
     }
 }
