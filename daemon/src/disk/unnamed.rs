@@ -16,8 +16,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, renameat_with};
@@ -34,7 +34,7 @@ const MOST: usize = 12_288;
 /// The unnamed files of one disk.
 #[derive(Debug, Default)]
 pub(super) struct Unnamed {
-    files: Mutex<HashMap<StagedName, UnnamedFile>>,
+    files: Mutex<HashMap<StagedName, Arc<UnnamedFile>>>,
     /// This file system cannot, or `/proc` is not there.
     is_refused: AtomicBool,
 }
@@ -103,14 +103,16 @@ impl Unnamed {
         let mut files = self.files.lock();
         let is_free = !files.contains_key(name);
         if is_free {
-            files.insert(name.clone(), file);
+            files.insert(name.clone(), Arc::new(file));
         }
         is_free
     }
 
     /// Does something to the file of a name, if there is one.
     pub(super) fn with<T>(&self, name: &StagedName, deed: impl FnOnce(&File) -> T) -> Option<T> {
-        self.files.lock().get(name).map(|unnamed| deed(&unnamed.file))
+        // Whoever makes the next files does not wait for the system's answer.
+        let unnamed = self.files.lock().get(name).cloned()?;
+        Some(deed(&unnamed.file))
     }
 
     /// Links the file of a name to where it belongs, if there is one; then it is none of these any
@@ -122,12 +124,12 @@ impl Unnamed {
     ) -> Option<io::Result<()>> {
         let file = self.remove(name)?;
         Some(link(&file.file).inspect_err(|_| {
-            self.keep(name, file);
+            self.files.lock().entry(name.clone()).or_insert(file);
         }))
     }
 
     /// Gives up the file of a name, if there is one.
-    pub(super) fn remove(&self, name: &StagedName) -> Option<UnnamedFile> {
+    pub(super) fn remove(&self, name: &StagedName) -> Option<Arc<UnnamedFile>> {
         self.files.lock().remove(name)
     }
 

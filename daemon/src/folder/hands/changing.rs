@@ -1,7 +1,6 @@
 //! Changing the disk.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -215,11 +214,7 @@ fn prepare_op(
 
 /// A second staged file of a content that several paths want.
 fn another_name(content: &ContentId, number: usize) -> Option<StagedName> {
-    let mut name = format!("copy-{number}-");
-    for byte in content.0 {
-        write!(name, "{byte:02x}").ok()?;
-    }
-    StagedName::parse(&name)
+    StagedName::parse(&format!("copy-{number}-{}", blake3::Hash::from_bytes(content.0).to_hex()))
 }
 
 /// The staged link for a path.

@@ -14,7 +14,6 @@ mod recent;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 
@@ -106,10 +105,7 @@ struct Missing {
 
 /// The name of the staged file of a content.
 pub fn staged_name(content: &ContentId) -> StagedName {
-    let mut name = String::from(PREFIX);
-    for byte in content.0 {
-        write!(name, "{byte:02x}").expect("writing to a string");
-    }
+    let name = format!("{PREFIX}{}", blake3::Hash::from_bytes(content.0).to_hex());
     StagedName::parse(&name).expect("72 plain characters")
 }
 
