@@ -1,14 +1,16 @@
 //! What is here of the contents of a step, and what other downloaders have of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keystore::DeviceId;
 
 use super::{Progress, Staging};
+use crate::engine::{Engine, EngineError, FolderStore, Reason, Unapplied};
 use crate::entry::ContentId;
 use crate::message::{ContentPrefix, HavePart, Run};
 use crate::path::RelPath;
+use crate::render::Renderer;
 use crate::scheduler::Share;
 
 impl Staging {
@@ -59,6 +61,11 @@ impl Staging {
         }
     }
 
+    /// Whether a content is wanted and not here.
+    fn awaits(&self, content: &ContentId) -> bool {
+        self.contents.get(content).is_some_and(|content| !matches!(content.progress, Progress::Ready))
+    }
+
     /// What is staged, to be told to somebody new.
     pub(in crate::engine) fn have(&self) -> (Vec<ContentPrefix>, Vec<HavePart>) {
         let (mut whole, mut parts) = (Vec::new(), Vec::new());
@@ -75,6 +82,33 @@ impl Staging {
             }
         }
         (whole, parts)
+    }
+}
+
+impl<S: FolderStore> Engine<S> {
+    /// These contents are on this disk now, whoever put them there: nobody has to be asked for them.
+    pub(in crate::engine) fn take_found(&mut self, found: &BTreeSet<ContentId>) -> Result<(), EngineError> {
+        let awaited: Vec<_> = found.iter().filter(|content| self.staging.awaits(content)).copied().collect();
+        if !awaited.is_empty() {
+            self.revisit.extend(self.step.drop_window());
+            self.staging.take(&awaited);
+            self.forget(awaited);
+        }
+        let lacks = |why: &Unapplied| why.reason == Reason::NoContent;
+        if found.is_empty() || !self.unapplied.values().any(lacks) {
+            return Ok(());
+        }
+        let tree = self.tree(self.state.entries);
+        let mut renderer = Renderer::new(&tree, &self.state.context);
+        let mut again = Vec::new();
+        for (path, _) in self.unapplied.iter().filter(|(_, why)| lacks(why)) {
+            let content = renderer.path(path)?.and_then(|want| want.content.file());
+            if content.is_some_and(|content| found.contains(&content)) {
+                again.push(path.clone());
+            }
+        }
+        self.revisit.extend(again);
+        Ok(())
     }
 }
 

@@ -117,6 +117,11 @@ impl Step {
         self.window.is_some()
     }
 
+    /// Whether a path is being changed right now.
+    pub(super) fn is_changing(&self, path: &RelPath) -> bool {
+        self.window.as_ref().is_some_and(|window| window.sources.contains_key(path))
+    }
+
     /// Whether this is of our own doing, as far as is remembered.
     pub(super) fn has_made(&self, path: &RelPath) -> bool {
         self.made.contains(path)

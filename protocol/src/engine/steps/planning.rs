@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, Bound, btree_map};
 use std::time::Duration;
 
 use crate::chunk::MIN_CHUNK_BYTES;
-use crate::engine::{Edits, Engine, EngineError, FolderStore, Op, Prepare, Reason, Source, Unapplied};
+use crate::engine::{
+    Edits, Engine, EngineError, FolderStore, Noticed, Op, Prepare, Reason, Source, Unapplied,
+};
 use crate::entry::{Content, ContentId, EntryKey};
 use crate::path::RelPath;
 use crate::plan::{self, View};
@@ -100,6 +102,7 @@ impl<S: FolderStore> Engine<S> {
         let new = self.tree(self.state.entries);
         let mut renderer = Renderer::new(&new, &self.state.context);
         let mut wants = self.wants(&found.edits, &mut renderer)?;
+        let to_look_at = self.own_to_look_at(&wants)?;
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
         let moved = movers.values().flat_map(|(_, record)| &record.shown.entries);
@@ -141,6 +144,9 @@ impl<S: FolderStore> Engine<S> {
         };
         window.add(plan.passes, &awaited);
         window.settle(looked_at);
+        if !to_look_at.is_empty() {
+            self.dirty.add(now, Noticed::Paths(to_look_at), |_| false);
+        }
         let wanted = window.ops.iter().filter_map(Op::staged).collect();
         let forgotten = self.staging.retain(&wanted);
         self.forget(forgotten);
@@ -166,6 +172,22 @@ impl<S: FolderStore> Engine<S> {
             Ok((path, want))
         });
         wants.collect()
+    }
+
+    /// Where a reader has something of its own and something else is wanted than before, it may be just that:
+    /// only a look tells.
+    fn own_to_look_at(&self, wants: &Wants) -> Result<Vec<RelPath>, EngineError> {
+        let is_own =
+            |path: &RelPath| self.unapplied.get(path).is_some_and(|why| why.reason == Reason::LocalChange);
+        let old = self.tree(self.applied);
+        let mut renderer = Renderer::new(&old, &self.state.context);
+        let mut paths = Vec::new();
+        for (path, want) in wants {
+            if want.is_some() && is_own(path) && renderer.path(path)? != *want {
+                paths.push(path.clone());
+            }
+        }
+        Ok(paths)
     }
 
     /// Directories that shall go with more below them than this window takes: the window that takes
