@@ -178,8 +178,9 @@ fn new_rules_are_applied_before_what_comes_with_them() {
 
 #[test]
 fn what_was_moved_while_it_was_ignored_is_taken_from_where_it_is_now() {
-    for seconds in [1, 20] {
-        let mut world = World::started(7, &[Creator]);
+    // While it is looked for, while peers would be asked, and when they have been.
+    for millis in (0..100).step_by(7).chain([1_000, 20_000]) {
+        let mut world = World::started(millis, &[Creator]);
         directory(&mut world, 0, "d");
         text(&mut world, 0, "f", "text");
         settled(&mut world);
@@ -188,7 +189,7 @@ fn what_was_moved_while_it_was_ignored_is_taken_from_where_it_is_now() {
         rename(&mut world, 0, "f", "d/f");
         world.ignore(0, &["d"]);
         // That it is in `d` is not known, and nobody else has it.
-        world.run_for(Duration::from_secs(seconds));
+        world.run_for(Duration::from_millis(millis));
         world.ignore(0, &[]);
         world.run_for(Duration::from_secs(3));
         settled(&mut world);

@@ -5,11 +5,12 @@
 //! blocking threads. While the root is not what it was, nothing here touches it.
 //!
 //! Reading order: what all share is here, `opening` keeps the root; then `looking` at the disk
-//! by its `rules`, `asking` the network, `gathering` in staging, `changing` the disk, `tending` to it in quiet times,
-//! and minding its `space`.
+//! by its `rules`, `asking` the network, `gathering` in staging (not before `forgetting`), `changing`
+//! the disk, `tending` to it in quiet times, and minding its `space`.
 
 mod asking;
 mod changing;
+mod forgetting;
 mod gathering;
 mod intake;
 mod looking;
@@ -82,6 +83,7 @@ pub struct Hands {
     lack: Mutex<Option<Lack>>,
     /// Held for writing while leftovers in staging are removed.
     staging: RwLock<()>,
+    forgetting: forgetting::Forgetting,
     intake: Intake,
     /// Upkeep is at work.
     tending: AtomicBool,
@@ -143,6 +145,7 @@ impl Hands {
             may_be_empty: AtomicBool::new(false),
             lack: Mutex::new(None),
             staging: RwLock::new(()),
+            forgetting: forgetting::Forgetting::default(),
             intake: Intake::default(),
             tending: AtomicBool::new(false),
             running: AtomicUsize::new(0),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keystore::DeviceId;
 
 use super::{Progress, Staging};
-use crate::engine::{Engine, EngineError, FolderStore, Reason, Unapplied};
+use crate::engine::{Busy, Engine, EngineError, FolderStore, Reason, Unapplied};
 use crate::entry::ContentId;
 use crate::message::{ContentPrefix, HavePart, Run};
 use crate::path::RelPath;
@@ -61,9 +61,12 @@ impl Staging {
         }
     }
 
-    /// Whether a content is wanted and not here.
-    fn awaits(&self, content: &ContentId) -> bool {
-        self.contents.get(content).is_some_and(|content| !matches!(content.progress, Progress::Ready))
+    /// Whether peers are asked for a content, or were in vain. While what is here of it is looked for, what
+    /// has been found elsewhere is kept in mind.
+    fn awaits(&mut self, content: &ContentId) -> bool {
+        let Some(content) = self.contents.get_mut(content) else { return false };
+        content.is_found |= matches!(content.progress, Progress::Preparing);
+        !matches!(content.progress, Progress::Preparing | Progress::Ready)
     }
 
     /// What is staged, to be told to somebody new.
@@ -88,9 +91,11 @@ impl Staging {
 impl<S: FolderStore> Engine<S> {
     /// These contents are on this disk now, whoever put them there: nobody has to be asked for them.
     pub(in crate::engine) fn take_found(&mut self, found: &BTreeSet<ContentId>) -> Result<(), EngineError> {
-        let awaited: Vec<_> = found.iter().filter(|content| self.staging.awaits(content)).copied().collect();
+        let awaited: Vec<_> = found.iter().copied().filter(|content| self.staging.awaits(content)).collect();
         if !awaited.is_empty() {
-            self.revisit.extend(self.step.drop_window());
+            if self.busy != Busy::Applying {
+                self.revisit.extend(self.step.drop_window());
+            }
             self.staging.take(&awaited);
             self.forget(awaited);
         }
