@@ -148,8 +148,9 @@ impl<S: FolderStore> Engine<S> {
             self.set_unapplied(changes, path.clone(), Some(reason));
         }
         open.extend(changes.records.iter().map(|(path, _)| path.clone()));
-        let found: BTreeSet<_> =
-            scanned.notes.iter().filter_map(|(_, record)| record.as_ref()?.shown.content.file()).collect();
+        let lacks_content = self.lacks_content();
+        let noted = scanned.notes.iter().filter(|_| lacks_content);
+        let found = noted.filter_map(|(_, record)| record.as_ref()?.shown.content.file()).collect();
         changes.records.extend(scanned.notes);
         let nodes = match scanned.commit {
             Some(draft) => self.commit(draft, changes)?,
@@ -202,9 +203,10 @@ impl<S: FolderStore> Engine<S> {
         let mut affected = render::affected(&before, &after, &context, changed.iter().cloned())?;
         let totals = old.totals.changed(render::totals_change(&before, &after, &context, &affected)?);
         if is_behind {
-            // What is left of a conflict is no longer one: nothing else leads to its copies here.
+            // What was a conflict here may be none any more: nothing else leads to its copies.
             let (before, after) = (self.tree(self.applied), self.tree(applied));
-            affected.extend(render::affected(&before, &after, &context, changed)?);
+            let shown = render::affected(&before, &after, &context, changed)?;
+            affected.extend(shown.into_iter().filter(|path| render::has_mark(path.name())));
         }
         self.state = State { context, context_root, entries: edited.root, totals };
         self.applied = applied;

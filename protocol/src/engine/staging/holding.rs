@@ -89,6 +89,12 @@ impl Staging {
 }
 
 impl<S: FolderStore> Engine<S> {
+    /// Whether any content is wanted, or was in vain.
+    pub(in crate::engine) fn lacks_content(&self) -> bool {
+        let is_lacking = |why: &Unapplied| why.reason == Reason::NoContent;
+        !self.staging.is_empty() || self.unapplied.values().any(is_lacking)
+    }
+
     /// These contents are on this disk now, whoever put them there: nobody has to be asked for them.
     pub(in crate::engine) fn take_found(&mut self, found: &BTreeSet<ContentId>) -> Result<(), EngineError> {
         let awaited: Vec<_> = found.iter().copied().filter(|content| self.staging.awaits(content)).collect();
@@ -99,14 +105,13 @@ impl<S: FolderStore> Engine<S> {
             self.staging.take(&awaited);
             self.forget(awaited);
         }
-        let lacks = |why: &Unapplied| why.reason == Reason::NoContent;
-        if found.is_empty() || !self.unapplied.values().any(lacks) {
+        if found.is_empty() {
             return Ok(());
         }
         let tree = self.tree(self.state.entries);
         let mut renderer = Renderer::new(&tree, &self.state.context);
         let mut again = Vec::new();
-        for (path, _) in self.unapplied.iter().filter(|(_, why)| lacks(why)) {
+        for (path, _) in self.unapplied.iter().filter(|(_, why)| why.reason == Reason::NoContent) {
             let content = renderer.path(path)?.and_then(|want| want.content.file());
             if content.is_some_and(|content| found.contains(&content)) {
                 again.push(path.clone());

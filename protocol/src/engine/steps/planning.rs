@@ -177,6 +177,9 @@ impl<S: FolderStore> Engine<S> {
     /// Where a reader has something of its own and something else is wanted than before, it may be just that:
     /// only a look tells.
     fn own_to_look_at(&self, wants: &Wants) -> Result<Vec<RelPath>, EngineError> {
+        if self.is_writer() {
+            return Ok(Vec::new());
+        }
         let is_own =
             |path: &RelPath| self.unapplied.get(path).is_some_and(|why| why.reason == Reason::LocalChange);
         let old = self.tree(self.applied);
