@@ -53,12 +53,11 @@ impl<S: FolderStore> Engine<S> {
     /// conflict copy, or what a user put there as well. If that goes before its turn has come, the
     /// applied entries never had it.
     pub(super) fn left_behind(&self, old: &State) -> Result<Vec<RelPath>, EngineError> {
-        let (applied, old, new) =
-            (self.tree(self.applied), self.tree(old.entries), self.tree(self.state.entries));
         let mut changed: Vec<RelPath> = Vec::new();
-        if applied.root() == old.root() {
+        if self.applied == old.entries {
             return Ok(changed);
         }
+        let (old, new) = (self.tree(old.entries), self.tree(self.state.entries));
         let mut above = Above::default();
         for difference in old.diff(&new) {
             let path = difference?.key.path;
@@ -70,24 +69,31 @@ impl<S: FolderStore> Engine<S> {
                 || (before.entries.len() == 1
                     && before.is_simple()
                     && above.is_simple(&old, &path)?
-                    && applied.at(&path)? != new.at(&path)?);
+                    && self.leads_to(&path)?);
             if !is_led_to || render::has_mark(path.name()) {
                 changed.push(path);
             }
         }
-        let mut paths = render::affected(&old, &new, &self.state.context, changed)?;
-        let mut error = None;
-        paths.retain(|path| {
-            render::has_mark(path.name())
-                || match (applied.at(path), new.at(path)) {
-                    (Ok(applied), Ok(new)) => applied == new,
-                    (Err(failed), _) | (_, Err(failed)) => {
-                        error = Some(failed);
-                        false
-                    }
-                }
-        });
-        error.map_or(Ok(paths), |error| Err(error.into()))
+        let mut paths = Vec::new();
+        for path in render::affected(&old, &new, &self.state.context, changed)? {
+            if render::has_mark(path.name()) || !self.leads_to(&path)? {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Whether the applied entries differ from the state's at a path, now and when the window that is being
+    /// carried out is done.
+    fn leads_to(&self, path: &RelPath) -> Result<bool, TreeError> {
+        let wanted = self.tree(self.state.entries).at(path)?;
+        if self.tree(self.applied).at(path)? == wanted {
+            return Ok(false);
+        }
+        match self.step.state_to_be(path) {
+            Some(state) => Ok(self.tree(state).at(path)? != wanted),
+            None => Ok(true),
+        }
     }
 
     /// Names have gone: what collided with one of them may have its place now.

@@ -122,6 +122,13 @@ impl Step {
         self.window.as_ref().is_some_and(|window| window.sources.contains_key(path))
     }
 
+    /// The state that a path will have been brought to when what is carried out right now is done.
+    pub(super) fn state_to_be(&self, path: &RelPath) -> Option<NodeId> {
+        let window = self.window.as_ref().filter(|window| !window.sources.is_empty())?;
+        let at = window.edits.partition_point(|(key, _)| key.path < *path);
+        window.edits.get(at).is_some_and(|(key, _)| key.path == *path).then_some(window.roots.0)
+    }
+
     /// Whether this is of our own doing, as far as is remembered.
     pub(super) fn has_made(&self, path: &RelPath) -> bool {
         self.made.contains(path)
