@@ -5,7 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::{delete, directory, link, names, settled, text};
-use sim::device::Role::{self, Creator, Writer};
+use protocol::engine::Command;
+use sim::device::Role::{self, Creator, Reader, Writer};
 use sim::{World, path};
 
 const TWO: [Role; 2] = [Creator, Writer];
@@ -59,15 +60,22 @@ fn what_is_gone_again_before_a_crash_is_not_left_behind_by_it() {
 }
 
 /// Device 0 and 2 disagree on whether `d` is a link or a directory, and on `b`; 1 does not know it yet, and
-/// deals with `b` and `c` first.
-fn link_or_directory(seed: u64) -> World {
-    let mut world = World::new(seed, &[Creator, Writer, Writer]);
+/// deals with `b` and `c` first. It knows `d` as a directory, or as a reader has one of its own.
+fn link_or_directory(seed: u64, middle: Role) -> World {
+    let mut world = World::new(seed, &[Creator, middle, Writer]);
     world.devices[1].settings.window = 3;
     (0..3).for_each(|n| world.start(n, false));
     world.connect_all();
+    world.run_for(Duration::from_secs(2));
+    if middle == Reader {
+        world.disconnect(0, 1);
+        world.disconnect(1, 2);
+        directory(&mut world, 1, "d");
+        text(&mut world, 1, "d/mine", "local");
+    }
     directory(&mut world, 0, "d");
     text(&mut world, 0, "d/x", "old");
-    settled(&mut world);
+    world.run_until_quiet();
     for (a, b) in [(0, 1), (0, 2), (1, 2)] {
         world.disconnect(a, b);
     }
@@ -87,7 +95,7 @@ fn link_or_directory(seed: u64) -> World {
 fn a_copy_of_what_a_directory_hides_goes_with_either_of_them() {
     for millis in (0..600).step_by(19) {
         for deletes_copy in [false, true] {
-            let mut world = link_or_directory(millis);
+            let mut world = link_or_directory(millis, Writer);
             let hidden = copies(&world, 0).into_iter().find(|name| name.starts_with('d'));
             world.connect(0, 1);
             world.run_for(Duration::from_millis(millis));
@@ -101,5 +109,22 @@ fn a_copy_of_what_a_directory_hides_goes_with_either_of_them() {
             assert_eq!(copies(&world, 1).len(), 1, "that of `b`: {:?}", names(&world, 1));
             assert_eq!(world.devices[1].disk.get(&path("d/x")).is_some(), deletes_copy);
         }
+    }
+}
+
+#[test]
+fn a_readers_own_directory_makes_room_when_it_is_given_up_whatever_came_meanwhile() {
+    for millis in (0..600).step_by(19) {
+        let mut world = link_or_directory(millis, Reader);
+        world.connect(0, 1);
+        world.run_for(Duration::from_millis(millis));
+        delete(&mut world, 0, "d");
+        world.run_for(Duration::from_secs(5));
+        world.connect_all();
+        world.run_until_quiet();
+        assert!(names(&world, 1).contains(&"d/mine".to_owned()));
+        world.command(1, Command::Revert(None));
+        settled(&mut world);
+        assert!(!names(&world, 1).contains(&"d/mine".to_owned()));
     }
 }
