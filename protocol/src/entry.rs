@@ -79,6 +79,14 @@ impl Content {
         matches!(self, Self::Directory)
     }
 
+    /// The id of a file's bytes.
+    pub fn file(&self) -> Option<ContentId> {
+        match self {
+            Self::File { id, .. } => Some(*id),
+            Self::Directory | Self::Symlink { .. } => None,
+        }
+    }
+
     /// The bytes that `status` counts for it: the length of a file, or of a link's text.
     pub fn size_bytes(&self) -> u64 {
         match self {

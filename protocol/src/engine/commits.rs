@@ -139,6 +139,7 @@ impl<S: FolderStore> Engine<S> {
         let notes = scanned.notes.iter().map(|(path, _)| path);
         let mut open: Vec<_> = notes.filter(|path| !put.contains(path)).cloned().collect();
         self.revisit.extend(open.iter().filter(|path| self.unapplied.contains_key(*path)).cloned());
+        self.clear_reports(observations, &scanned.local_changes, changes, &mut open);
         for path in &scanned.local_changes {
             if self.unapplied.get(path).is_none_or(|why| why.reason != Reason::LocalChange) {
                 self.stuck.clear();
@@ -147,6 +148,9 @@ impl<S: FolderStore> Engine<S> {
             self.set_unapplied(changes, path.clone(), Some(reason));
         }
         open.extend(changes.records.iter().map(|(path, _)| path.clone()));
+        let lacks_content = self.lacks_content();
+        let noted = scanned.notes.iter().filter(|_| lacks_content);
+        let found = noted.filter_map(|(_, record)| record.as_ref()?.shown.content.file()).collect();
         changes.records.extend(scanned.notes);
         let nodes = match scanned.commit {
             Some(draft) => self.commit(draft, changes)?,
@@ -154,7 +158,27 @@ impl<S: FolderStore> Engine<S> {
         };
         self.retry_collisions(changes);
         self.leave_open(changes, open)?;
+        self.take_found(&found)?;
         Ok(nodes)
+    }
+
+    /// What was looked at and is no local change is not reported as one any longer, also if the scan came
+    /// upon it on its way to something else. `local_changes` are in order.
+    fn clear_reports(
+        &mut self,
+        observations: &[Observation],
+        local_changes: &[RelPath],
+        changes: &mut Changes,
+        open: &mut Vec<RelPath>,
+    ) {
+        let is_local = |why: &Unapplied| why.reason == Reason::LocalChange;
+        for Observation { path, .. } in observations {
+            if self.unapplied.get(path).is_some_and(is_local) && local_changes.binary_search(path).is_err() {
+                self.stuck.clear();
+                self.set_unapplied(changes, path.clone(), None);
+                open.push(path.clone());
+            }
+        }
     }
 
     /// Makes a commit: new roots, a new head, durable before anyone hears of it. Answers the new
@@ -170,14 +194,20 @@ impl<S: FolderStore> Engine<S> {
         let changed: Vec<_> = edits.iter().map(|(key, _)| key.path.clone()).collect();
         let old = self.state.clone();
         let edited = self.tree(old.entries).edit(edits.iter().cloned())?;
-        let applied =
-            if self.applied == old.entries { edited.root } else { self.tree(self.applied).edit(edits)?.root };
+        let is_behind = self.applied != old.entries;
+        let applied = if is_behind { self.tree(self.applied).edit(edits)?.root } else { edited.root };
         let Version { seq, origin } = draft.version;
         let context = old.context.with(origin, self.identity.label.clone(), seq);
         let context_root = context.save_after(&self.store, &old.context, old.context_root)?;
         let (before, after) = (self.tree(old.entries), self.tree(edited.root));
-        let affected = render::affected(&before, &after, &context, changed)?;
+        let mut affected = render::affected(&before, &after, &context, changed.iter().cloned())?;
         let totals = old.totals.changed(render::totals_change(&before, &after, &context, &affected)?);
+        if is_behind {
+            // What was a conflict here may be none any more: nothing else leads to its copies.
+            let (before, after) = (self.tree(self.applied), self.tree(applied));
+            let shown = render::affected(&before, &after, &context, changed)?;
+            affected.extend(shown.into_iter().filter(|path| render::has_mark(path.name())));
+        }
         self.state = State { context, context_root, entries: edited.root, totals };
         self.applied = applied;
         self.heads = self.sign().into_iter().collect();

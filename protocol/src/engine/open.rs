@@ -11,6 +11,7 @@ use crate::path::RelPath;
 use crate::plan;
 use crate::render::{self, Entries, Renderer};
 use crate::state::State;
+use crate::tree::TreeError;
 
 impl<S: FolderStore> Engine<S> {
     /// Of these paths, those that do not show what the state wants there are looked at with the next
@@ -28,6 +29,8 @@ impl<S: FolderStore> Engine<S> {
             let want = renderer.path(&path)?;
             let differs = match noted.get(&path) {
                 Some(record) => plan::deed(record.as_ref(), want.as_ref()).is_some(),
+                // What becomes of it may be recorded without us, after a crash.
+                None if self.step.is_changing(&path) => true,
                 None => plan::deed(self.store.record(&path)?.as_ref(), want.as_ref()).is_some(),
             };
             if differs {
@@ -50,37 +53,47 @@ impl<S: FolderStore> Engine<S> {
     /// conflict copy, or what a user put there as well. If that goes before its turn has come, the
     /// applied entries never had it.
     pub(super) fn left_behind(&self, old: &State) -> Result<Vec<RelPath>, EngineError> {
-        let (applied, old, new) =
-            (self.tree(self.applied), self.tree(old.entries), self.tree(self.state.entries));
         let mut changed: Vec<RelPath> = Vec::new();
-        if applied.root() == old.root() {
+        if self.applied == old.entries {
             return Ok(changed);
         }
+        let (old, new) = (self.tree(old.entries), self.tree(self.state.entries));
+        let mut above = Above::default();
         for difference in old.diff(&new) {
             let path = difference?.key.path;
             if changed.last() == Some(&path) {
                 continue;
             }
-            let before = old.at(&path)?;
-            let is_led_to =
-                before.is_empty() || (before.len() == 1 && applied.at(&path)? != new.at(&path)?);
+            let before = old.group(&path)?;
+            let is_led_to = before.entries.is_empty()
+                || (before.entries.len() == 1
+                    && before.is_simple()
+                    && above.is_simple(&old, &path)?
+                    && self.leads_to(&path)?);
             if !is_led_to || render::has_mark(path.name()) {
                 changed.push(path);
             }
         }
-        let mut paths = render::affected(&old, &new, &self.state.context, changed)?;
-        let mut error = None;
-        paths.retain(|path| {
-            render::has_mark(path.name())
-                || match (applied.at(path), new.at(path)) {
-                    (Ok(applied), Ok(new)) => applied == new,
-                    (Err(failed), _) | (_, Err(failed)) => {
-                        error = Some(failed);
-                        false
-                    }
-                }
-        });
-        error.map_or(Ok(paths), |error| Err(error.into()))
+        let mut paths = Vec::new();
+        for path in render::affected(&old, &new, &self.state.context, changed)? {
+            if render::has_mark(path.name()) || !self.leads_to(&path)? {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Whether the applied entries differ from the state's at a path, now and when the window that is being
+    /// carried out is done.
+    fn leads_to(&self, path: &RelPath) -> Result<bool, TreeError> {
+        let wanted = self.tree(self.state.entries).at(path)?;
+        if self.tree(self.applied).at(path)? == wanted {
+            return Ok(false);
+        }
+        match self.step.state_to_be(path) {
+            Some(state) => Ok(self.tree(state).at(path)? != wanted),
+            None => Ok(true),
+        }
     }
 
     /// Names have gone: what collided with one of them may have its place now.
@@ -111,5 +124,26 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         changes.unapplied.push((path, why));
+    }
+}
+
+/// Whether the directories above a path have their names for themselves: copies beside one that has not go
+/// when the last path below it goes. Remembers the last directory.
+#[derive(Default)]
+struct Above(Option<(RelPath, bool)>);
+
+impl Above {
+    fn is_simple(&mut self, entries: &dyn Entries, path: &RelPath) -> Result<bool, TreeError> {
+        if let Some((last, is_simple)) = &self.0
+            && last.is_beside(path)
+        {
+            return Ok(*is_simple);
+        }
+        let mut is_simple = true;
+        for above in path.ancestors() {
+            is_simple = is_simple && entries.group(&above)?.is_simple();
+        }
+        self.0 = Some((path.clone(), is_simple));
+        Ok(is_simple)
     }
 }

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{delete, directory, names, rename, settled, text};
 use protocol::engine::{Activity, Reason};
 use sim::device::Role::{self, Creator, Reader, Writer};
@@ -172,4 +174,25 @@ fn new_rules_are_applied_before_what_comes_with_them() {
     delete(&mut world, 0, ".syncignore");
     settled(&mut world);
     assert_eq!(names(&world, 1), ["a", "b"]);
+}
+
+#[test]
+fn what_was_moved_while_it_was_ignored_is_taken_from_where_it_is_now() {
+    // While it is looked for, while peers would be asked, and when they have been.
+    for millis in (0..100).step_by(7).chain([1_000, 20_000]) {
+        let mut world = World::started(millis, &[Creator]);
+        directory(&mut world, 0, "d");
+        text(&mut world, 0, "f", "text");
+        settled(&mut world);
+        world.ignore(0, &["d", "f"]);
+        world.run_until_quiet();
+        rename(&mut world, 0, "f", "d/f");
+        world.ignore(0, &["d"]);
+        // That it is in `d` is not known, and nobody else has it.
+        world.run_for(Duration::from_millis(millis));
+        world.ignore(0, &[]);
+        world.run_for(Duration::from_secs(3));
+        settled(&mut world);
+        assert_eq!(names(&world, 0), ["d", "d/f", "f"]);
+    }
 }

@@ -300,6 +300,39 @@ fn a_directory_that_a_reader_makes_again_is_no_local_change_though_nobody_notice
 }
 
 #[test]
+fn a_readers_own_directory_takes_in_what_others_put_there() {
+    let mut world = World::started(17, &[Role::Creator, Role::Reader]);
+    settled(&mut world);
+    directory(&mut world, 1, "d");
+    text(&mut world, 1, "d/mine", "local");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.devices[1].engine().unapplied()[&path("d")].reason, Reason::LocalChange);
+    directory(&mut world, 0, "d");
+    text(&mut world, 0, "d/x", "text");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(names(&world, 1), ["d", "d/mine", "d/x"]);
+    let rows = world.devices[1].engine().unapplied();
+    assert_eq!(rows.keys().collect::<Vec<_>>(), [&path("d/mine")]);
+    world.command(1, Command::Revert(None));
+    settled(&mut world);
+}
+
+#[test]
+fn a_readers_file_that_is_a_directory_by_now_is_no_local_change_though_nobody_noticed() {
+    let mut world = World::started(18, &[Role::Creator, Role::Reader]);
+    text(&mut world, 1, "d", "local");
+    directory(&mut world, 0, "d");
+    text(&mut world, 0, "d/x", "text");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.devices[1].engine().unapplied()[&path("d")].reason, Reason::LocalChange);
+    world.devices[1].disk.remove(&path("d"));
+    world.devices[1].disk.put_directory(&path("d"));
+    text(&mut world, 1, "d/mine", "local");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(names(&world, 1), ["d", "d/mine", "d/x"]);
+}
+
+#[test]
 fn without_any_peer_what_needs_no_content_is_applied() {
     let mut world = World::started(15, &TWO);
     for at in ["gone", "old", "mode", "keeps"] {

@@ -57,6 +57,7 @@ impl Hands {
     /// Prepares staged files.
     pub fn prepare(self: &Arc<Self>, wishes: Vec<Prepare>) {
         self.spawn(move |hands| {
+            hands.forgetting.wait_for(wishes.iter().map(|wish| wish.content));
             // Leftovers are not removed while they are being taken up.
             let _staging = hands.staging.read();
             let prepared = match hands.opened() {
@@ -76,7 +77,9 @@ impl Hands {
 
     /// Nobody waits for these contents any more.
     pub fn forget(self: &Arc<Self>, contents: Vec<ContentId>) {
+        let going = self.forgetting.begin(&contents);
         self.spawn(move |hands| {
+            let _going = going;
             let _staging = hands.staging.read();
             if let Some(open) = hands.opened()
                 && let Err(error) = open.stage.forget(&contents)

@@ -5,11 +5,12 @@
 //! blocking threads. While the root is not what it was, nothing here touches it.
 //!
 //! Reading order: what all share is here, `opening` keeps the root; then `looking` at the disk
-//! by its `rules`, `asking` the network, `gathering` in staging, `changing` the disk, `tending` to it in quiet times,
-//! and minding its `space`.
+//! by its `rules`, `asking` the network, `gathering` in staging (not before `forgetting`), `changing`
+//! the disk, `tending` to it in quiet times, and minding its `space`.
 
 mod asking;
 mod changing;
+mod forgetting;
 mod gathering;
 mod intake;
 mod looking;
@@ -85,6 +86,7 @@ pub struct Hands {
     staging: RwLock<()>,
     /// What is to be changed on the disk, the first of it right now.
     batches: Mutex<VecDeque<Vec<Op>>>,
+    forgetting: forgetting::Forgetting,
     intake: Intake,
     /// Upkeep is at work.
     tending: AtomicBool,
@@ -147,6 +149,7 @@ impl Hands {
             lack: Mutex::new(None),
             staging: RwLock::new(()),
             batches: Mutex::default(),
+            forgetting: forgetting::Forgetting::default(),
             intake: Intake::default(),
             tending: AtomicBool::new(false),
             running: AtomicUsize::new(0),

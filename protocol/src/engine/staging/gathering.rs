@@ -1,6 +1,6 @@
 //! What the contents of a step need next: lists, preparation, chunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -165,6 +165,7 @@ impl<S: FolderStore> Engine<S> {
         now: Duration,
         prepared: Vec<Prepared>,
     ) -> Result<(), EngineError> {
+        let mut found = BTreeSet::new();
         for Prepared { content, missing } in prepared {
             let Some(known) = self.staging.contents.get_mut(&content) else { continue };
             known.progress = match missing {
@@ -184,6 +185,7 @@ impl<S: FolderStore> Engine<S> {
                     if self.staging.scheduler.want(content, known.wish.size, chunks, known.wish.size) {
                         let here = present(&missing, known.wish.size);
                         here.into_iter().for_each(|run| self.news.add_run(&content, run));
+                        found.extend(known.is_found.then_some(content));
                         Progress::Fetching(missing)
                     } else {
                         Progress::Failed(Failure::Disk(
@@ -194,7 +196,7 @@ impl<S: FolderStore> Engine<S> {
             };
             self.hold_up_to(now, &content);
         }
-        Ok(())
+        if found.is_empty() { Ok(()) } else { self.take_found(&found) }
     }
 
     pub(in crate::engine) fn on_arrived(&mut self, now: Duration, ticket: Ticket, chunks: &[ChunkWanted]) {

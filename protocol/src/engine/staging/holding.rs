@@ -1,14 +1,16 @@
 //! What is here of the contents of a step, and what other downloaders have of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keystore::DeviceId;
 
 use super::{Progress, Staging};
+use crate::engine::{Engine, EngineError, FolderStore, Reason, Unapplied};
 use crate::entry::ContentId;
 use crate::message::{ContentPrefix, HavePart, Run};
 use crate::path::RelPath;
+use crate::render::Renderer;
 use crate::scheduler::Share;
 
 impl Staging {
@@ -59,6 +61,14 @@ impl Staging {
         }
     }
 
+    /// Whether peers are asked for a content, or were in vain. While what is here of it is looked for, what
+    /// has been found elsewhere is kept in mind.
+    fn awaits(&mut self, content: &ContentId) -> bool {
+        let Some(content) = self.contents.get_mut(content) else { return false };
+        content.is_found |= matches!(content.progress, Progress::Preparing);
+        !matches!(content.progress, Progress::Preparing | Progress::Ready)
+    }
+
     /// What is staged, to be told to somebody new.
     pub(in crate::engine) fn have(&self) -> (Vec<ContentPrefix>, Vec<HavePart>) {
         let (mut whole, mut parts) = (Vec::new(), Vec::new());
@@ -75,6 +85,38 @@ impl Staging {
             }
         }
         (whole, parts)
+    }
+}
+
+impl<S: FolderStore> Engine<S> {
+    /// Whether any content is wanted, or was in vain.
+    pub(in crate::engine) fn lacks_content(&self) -> bool {
+        let is_lacking = |why: &Unapplied| why.reason == Reason::NoContent;
+        !self.staging.is_empty() || self.unapplied.values().any(is_lacking)
+    }
+
+    /// These contents are on this disk now, whoever put them there: nobody has to be asked for them.
+    pub(in crate::engine) fn take_found(&mut self, found: &BTreeSet<ContentId>) -> Result<(), EngineError> {
+        let awaited: Vec<_> = found.iter().copied().filter(|content| self.staging.awaits(content)).collect();
+        if !awaited.is_empty() {
+            self.revisit.extend(self.step.drop_window());
+            self.staging.take(&awaited);
+            self.forget(awaited);
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        let tree = self.tree(self.state.entries);
+        let mut renderer = Renderer::new(&tree, &self.state.context);
+        let mut again = Vec::new();
+        for (path, _) in self.unapplied.iter().filter(|(_, why)| why.reason == Reason::NoContent) {
+            let content = renderer.path(path)?.and_then(|want| want.content.file());
+            if content.is_some_and(|content| found.contains(&content)) {
+                again.push(path.clone());
+            }
+        }
+        self.revisit.extend(again);
+        Ok(())
     }
 }
 

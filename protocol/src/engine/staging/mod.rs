@@ -56,6 +56,8 @@ struct Content {
     path: RelPath,
     /// No window has wanted it yet, only one to come.
     is_ahead: bool,
+    /// It was found at another path since it was looked for.
+    is_found: bool,
     progress: Progress,
 }
 
@@ -122,7 +124,8 @@ impl Staging {
         };
         self.partial.remove(&wish.content);
         let id = wish.content;
-        let content = || Box::new(Content { wish, path: path.clone(), is_ahead: false, progress });
+        let content =
+            || Box::new(Content { wish, path: path.clone(), is_ahead: false, is_found: false, progress });
         self.contents.entry(id).or_insert_with(content);
     }
 

@@ -28,7 +28,7 @@ impl<S: FolderStore> Engine<S> {
         }
         let state = self.state.entries;
         self.step.under_way.iter_mut().for_each(|window| window.move_on(state));
-        if !self.is_planned()? && !self.plan_following()? {
+        if !self.is_planned()? && !self.plan_following(now)? {
             return Ok(());
         }
         if self.staging.is_settled()
@@ -83,7 +83,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// Plans the window that follows; whether there is one.
-    fn plan_following(&mut self) -> Result<bool, EngineError> {
+    fn plan_following(&mut self, now: Duration) -> Result<bool, EngineError> {
         let Some(mut before) = self.step.under_way.pop_back() else { return Ok(false) };
         if before.then.is_none() {
             before.then = Some(self.tree(before.roots.1).edit(before.edits.iter().cloned())?.root);
@@ -95,7 +95,7 @@ impl<S: FolderStore> Engine<S> {
         let (edits, searched) = self.puts(searched, |edits| brings(edits, &taken))?;
         let window = match edits.is_empty() {
             true => None,
-            false => Some(self.plan(Differences { edits, searched: Some(searched) })?),
+            false => Some(self.plan(now, Differences { edits, searched: Some(searched) })?),
         };
         let is_apart = |window: &Window| {
             let is_under_way = |path: &RelPath| self.step.under_way.iter().any(|before| before.has(path));

@@ -132,6 +132,20 @@ impl Step {
         *self = Self { forgotten: self.forgotten + self.under_way.len(), ..Self::default() };
     }
 
+    /// Whether a path is being changed right now.
+    pub(super) fn is_changing(&self, path: &RelPath) -> bool {
+        self.under_way.iter().any(|window| window.has(path))
+    }
+
+    /// The state that a path will have been brought to when what is carried out right now is done.
+    pub(super) fn state_to_be(&self, path: &RelPath) -> Option<NodeId> {
+        let deals_with = |window: &&Window| {
+            let at = window.edits.partition_point(|(key, _)| key.path < *path);
+            window.edits.get(at).is_some_and(|(key, _)| key.path == *path)
+        };
+        self.under_way.iter().find(deals_with).map(|window| window.roots.0)
+    }
+
     /// Whether this is of our own doing, as far as is remembered.
     pub(super) fn has_made(&self, path: &RelPath) -> bool {
         self.made.contains(path)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, Bound, btree_map};
 use std::time::Duration;
 
-use crate::engine::{Edits, Engine, EngineError, FolderStore, Reason, Unapplied};
+use crate::engine::{Edits, Engine, EngineError, FolderStore, Noticed, Reason, Unapplied};
 use crate::entry::{Content, ContentId, EntryKey};
 use crate::path::RelPath;
 use crate::plan::{self, View};
@@ -97,15 +97,16 @@ impl<S: FolderStore> Engine<S> {
     pub(super) fn plan_next(&mut self, now: Duration) -> Result<Window, EngineError> {
         self.step.tried_at = Some(now);
         let found = self.differences()?;
-        self.plan(found)
+        self.plan(now, found)
     }
 
     /// Plans a window that comes when all that is under way has been carried out.
-    pub(super) fn plan(&mut self, mut found: Differences) -> Result<Window, EngineError> {
+    pub(super) fn plan(&mut self, now: Duration, mut found: Differences) -> Result<Window, EngineError> {
         let roots = (self.state.entries, self.planned());
         let new = self.tree(self.state.entries);
         let mut renderer = Renderer::new(&new, &self.state.context);
         let mut wants = self.wants(&found.edits, &mut renderer)?;
+        let to_look_at = self.own_to_look_at(&wants)?;
         let blocked = self.blocked(&mut wants)?;
         let movers = if self.step.has_removals { self.movers(&wants)? } else { BTreeMap::new() };
         let moved = movers.values().flat_map(|(_, record)| &record.shown.entries);
@@ -140,6 +141,9 @@ impl<S: FolderStore> Engine<S> {
         };
         window.add(plan.passes, &awaited);
         window.settle(looked_at);
+        if !to_look_at.is_empty() {
+            self.dirty.add(now, Noticed::Paths(to_look_at), |_| false);
+        }
         Ok(window)
     }
 
@@ -180,6 +184,25 @@ impl<S: FolderStore> Engine<S> {
             Ok((path, want))
         });
         wants.collect()
+    }
+
+    /// Where a reader has something of its own and something else is wanted than before, it may be just that:
+    /// only a look tells.
+    fn own_to_look_at(&self, wants: &Wants) -> Result<Vec<RelPath>, EngineError> {
+        if self.is_writer() {
+            return Ok(Vec::new());
+        }
+        let is_own =
+            |path: &RelPath| self.unapplied.get(path).is_some_and(|why| why.reason == Reason::LocalChange);
+        let old = self.tree(self.planned());
+        let mut renderer = Renderer::new(&old, &self.state.context);
+        let mut paths = Vec::new();
+        for (path, want) in wants {
+            if want.is_some() && is_own(path) && renderer.path(path)? != *want {
+                paths.push(path.clone());
+            }
+        }
+        Ok(paths)
     }
 
     /// Directories that shall go with more below them than this window takes: the window that takes

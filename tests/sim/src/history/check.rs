@@ -88,6 +88,11 @@ impl History {
             }
         }
         self.world.run_until_quiet();
+        for device in &self.world.devices {
+            let rows = device.engine().unapplied();
+            let is_left = rows.values().any(|why| why.reason == Reason::LocalChange);
+            assert!(!is_left, "not given up on device {}: {rows:?}", device.number);
+        }
         all_is_well(&self.world);
         let shown = wanted(&self.world, 0);
         for content in &self.written {
