@@ -8,8 +8,10 @@
 //!
 //! Not for here: mode, mtime, `fsync` and the move to its place are the applier's.
 
+mod pages;
 mod prepare;
 mod recent;
+mod reuse;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +23,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use keystore::ContentKey;
 use parking_lot::Mutex;
-use protocol::chunk::ChunkId;
+use protocol::chunk::{ChunkId, MAX_CHUNK_BYTES};
 use protocol::engine::{Prepare, Prepared};
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeStore};
 
 use crate::disk::{ControlName, Disk, Place, StagedName, WriteFile};
+use pages::Pages;
 pub(crate) use recent::Recent;
 
 /// So many staged files are kept open.
@@ -34,6 +37,8 @@ const OPEN_FILES: usize = 64;
 /// After so many bytes of a content the system is told to begin writing them to the disk: left to
 /// itself it waits until the end, and so does the file.
 const WRITE_BACK_BYTES: u64 = 32 << 20;
+/// From this length on bytes are not kept in memory for whoever reads them next: they go past the cache.
+const LARGE_BYTES: u64 = 16 << 20;
 /// What the names of staged contents begin with.
 const PREFIX: &str = "content-";
 
@@ -57,9 +62,11 @@ pub struct Stage {
     content_key: ContentKey,
     wanted: Mutex<Wanted>,
     files: Mutex<Recent<ContentId, SharedFile>>,
+    /// Buffers for one chunk each that nobody uses right now.
+    spare: Mutex<Vec<Pages>>,
 }
 
-type SharedFile = Arc<Mutex<Box<dyn WriteFile>>>;
+type SharedFile = Arc<dyn WriteFile>;
 
 #[derive(Default)]
 struct Wanted {
@@ -77,6 +84,16 @@ struct Content {
     unwritten: Unwritten,
     /// The mode that its file is made with when its only chunk arrives; until then there is none.
     made_with: Option<u16>,
+    /// There is room on the disk for all of it: none need be promised.
+    has_room: bool,
+}
+
+impl Content {
+    /// The room that it still needs.
+    fn promised_bytes(&self) -> u64 {
+        let missing = self.missing.values().map(|missing| u64::from(missing.len));
+        if self.has_room { 0 } else { missing.sum() }
+    }
 }
 
 /// What was written of a content and is not yet on its way to the disk.
@@ -135,7 +152,7 @@ impl Stage {
         content_key: ContentKey,
     ) -> Self {
         let files = Mutex::new(Recent::new(OPEN_FILES));
-        Self { disk, nodes, content_key, wanted: Mutex::default(), files }
+        Self { disk, nodes, content_key, wanted: Mutex::default(), files, spare: Mutex::default() }
     }
 
     /// Makes or opens the staged files of these contents, from what is on this disk already, and
@@ -235,8 +252,10 @@ impl Stage {
     /// be written whole at once.
     fn put(&self, content: &ContentId, size: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let file = self.file(content)?;
-        let file = file.lock();
-        file.write_at(bytes, offset)?;
+        match is_large(size) {
+            true => self.put_past_cache(&*file, offset, bytes)?,
+            false => file.write_at(bytes, offset)?,
+        }
         let end = offset + bytes.len() as u64;
         // One chunk is the whole file: what an unfinished run has left behind it goes.
         if end == size && file.stat()?.stat.size != size {
@@ -245,12 +264,22 @@ impl Stage {
         Ok(())
     }
 
+    fn put_past_cache(&self, file: &dyn WriteFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let spare = self.spare.lock().pop();
+        let mut pages = spare.unwrap_or_else(|| Pages::new(MAX_CHUNK_BYTES));
+        let laid = pages.at(offset, bytes.len());
+        laid.copy_from_slice(bytes);
+        let written = file.write_past_cache(laid, offset);
+        self.spare.lock().push(pages);
+        written
+    }
+
     fn file(&self, content: &ContentId) -> io::Result<SharedFile> {
         let mut files = self.files.lock();
         if let Some(file) = files.find(content) {
             return Ok(file);
         }
-        let file = Arc::new(Mutex::new(self.disk.stage(&staged_name(content))?));
+        let file = SharedFile::from(self.disk.stage(&staged_name(content))?);
         files.keep(*content, Arc::clone(&file));
         Ok(file)
     }
@@ -259,17 +288,20 @@ impl Stage {
         let mut wanted = self.wanted.lock();
         let Wanted { contents, missing_bytes, .. } = &mut *wanted;
         let Some(content) = contents.get_mut(&chunk.content) else { return };
-        if let Some(missing) = content.missing.remove(&chunk.number) {
+        if let Some(missing) = content.missing.remove(&chunk.number)
+            && !content.has_room
+        {
             *missing_bytes = missing_bytes.saturating_sub(u64::from(missing.len));
         }
         if content.missing.is_empty() {
             self.files.lock().forget(&chunk.content);
+            self.spare.lock().clear();
             return;
         }
         let Some((from, to)) = content.unwritten.add(offset, u64::from(chunk.len)) else { return };
         drop(wanted);
         if let Ok(file) = self.file(&chunk.content) {
-            file.lock().write_back(from, to - from);
+            file.write_back(from, to - from);
         }
     }
 
@@ -277,11 +309,15 @@ impl Stage {
         let mut wanted = self.wanted.lock();
         wanted.left.as_mut().map(|left| left.remove(content));
         if let Some(content) = wanted.contents.remove(content) {
-            let bytes: u64 = content.missing.values().map(|missing| u64::from(missing.len)).sum();
-            wanted.missing_bytes = wanted.missing_bytes.saturating_sub(bytes);
+            wanted.missing_bytes = wanted.missing_bytes.saturating_sub(content.promised_bytes());
         }
         self.files.lock().forget(content);
     }
+}
+
+/// Whether a content of this length is [large](LARGE_BYTES).
+fn is_large(size: u64) -> bool {
+    size >= LARGE_BYTES
 }
 
 fn remove(disk: &dyn Disk, name: &StagedName) -> io::Result<()> {
