@@ -39,6 +39,11 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// What the file held when it was last looked at, and who knows the list of its chunks.
 pub(super) type Before<'s> = (&'s dyn NodeStore, ContentId, u64);
 
+/// Reads at an offset: any number of bytes, none at the end.
+type Fill<'a, E> = dyn FnMut(&mut [u8], u64) -> Result<usize, E> + 'a;
+/// Takes nodes of the list.
+type Keep<'a, E> = dyn FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E> + 'a;
+
 /// How it goes on.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
@@ -54,8 +59,8 @@ enum Next {
 struct Naming<'a, E> {
     key: &'a ContentKey,
     list: ContentList,
-    fill: &'a mut dyn FnMut(&mut [u8], u64) -> Result<usize, E>,
-    keep: &'a mut dyn FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
+    fill: &'a mut Fill<'a, E>,
+    keep: &'a mut Keep<'a, E>,
 }
 
 impl<E> Naming<'_, E> {

@@ -23,13 +23,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use keystore::ContentKey;
 use parking_lot::Mutex;
-use protocol::chunk::{ChunkId, MAX_CHUNK_BYTES};
+use protocol::chunk::ChunkId;
 use protocol::engine::{Prepare, Prepared};
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeStore};
 
 use crate::disk::{ControlName, Disk, Place, StagedName, WriteFile};
-use pages::Pages;
 pub(crate) use recent::Recent;
 
 /// So many staged files are kept open.
@@ -37,8 +36,6 @@ const OPEN_FILES: usize = 64;
 /// After so many bytes of a content the system is told to begin writing them to the disk: left to
 /// itself it waits until the end, and so does the file.
 const WRITE_BACK_BYTES: u64 = 32 << 20;
-/// From this length on bytes are not kept in memory for whoever reads them next: they go past the cache.
-const LARGE_BYTES: u64 = 16 << 20;
 /// What the names of staged contents begin with.
 const PREFIX: &str = "content-";
 
@@ -62,8 +59,6 @@ pub struct Stage {
     content_key: ContentKey,
     wanted: Mutex<Wanted>,
     files: Mutex<Recent<ContentId, SharedFile>>,
-    /// Buffers for one chunk each that nobody uses right now.
-    spare: Mutex<Vec<Pages>>,
 }
 
 type SharedFile = Arc<dyn WriteFile>;
@@ -152,7 +147,7 @@ impl Stage {
         content_key: ContentKey,
     ) -> Self {
         let files = Mutex::new(Recent::new(OPEN_FILES));
-        Self { disk, nodes, content_key, wanted: Mutex::default(), files, spare: Mutex::default() }
+        Self { disk, nodes, content_key, wanted: Mutex::default(), files }
     }
 
     /// Makes or opens the staged files of these contents, from what is on this disk already, and
@@ -252,26 +247,13 @@ impl Stage {
     /// be written whole at once.
     fn put(&self, content: &ContentId, size: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let file = self.file(content)?;
-        match is_large(size) {
-            true => self.put_past_cache(&*file, offset, bytes)?,
-            false => file.write_at(bytes, offset)?,
-        }
+        file.write_at(bytes, offset)?;
         let end = offset + bytes.len() as u64;
         // One chunk is the whole file: what an unfinished run has left behind it goes.
         if end == size && file.stat()?.stat.size != size {
             file.set_length(size)?;
         }
         Ok(())
-    }
-
-    fn put_past_cache(&self, file: &dyn WriteFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let spare = self.spare.lock().pop();
-        let mut pages = spare.unwrap_or_else(|| Pages::new(MAX_CHUNK_BYTES));
-        let laid = pages.at(offset, bytes.len());
-        laid.copy_from_slice(bytes);
-        let written = file.write_past_cache(laid, offset);
-        self.spare.lock().push(pages);
-        written
     }
 
     fn file(&self, content: &ContentId) -> io::Result<SharedFile> {
@@ -295,7 +277,6 @@ impl Stage {
         }
         if content.missing.is_empty() {
             self.files.lock().forget(&chunk.content);
-            self.spare.lock().clear();
             return;
         }
         let Some((from, to)) = content.unwritten.add(offset, u64::from(chunk.len)) else { return };
@@ -313,11 +294,6 @@ impl Stage {
         }
         self.files.lock().forget(content);
     }
-}
-
-/// Whether a content of this length is [large](LARGE_BYTES).
-fn is_large(size: u64) -> bool {
-    size >= LARGE_BYTES
 }
 
 fn remove(disk: &dyn Disk, name: &StagedName) -> io::Result<()> {

@@ -10,10 +10,8 @@ use protocol::engine::Prepare;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, RelPath, StoreError};
 
-use super::reuse::{ReuseError, read_exactly};
-use super::{
-    Content, Missing, Stage, Unwritten, Wanted, cannot_write, is_large, staged_content, staged_name,
-};
+use super::reuse::{ReuseError, is_large, read_exactly};
+use super::{Content, Missing, Stage, Unwritten, Wanted, cannot_write, staged_content, staged_name};
 use crate::disk::{DiskStat, Kind, Place, WriteFile};
 
 /// Why a content cannot be staged; a sentence for people.
@@ -73,8 +71,8 @@ impl Stage {
             let file = self.disk.stage(&staged_name(&wish.content))?;
             file.set_length(wish.size)?;
             self.verify(&*file, &list, is_there, &mut missing)?;
-            has_room = is_large(wish.size) && !missing.is_empty() && allocate(&*file, &list)?;
             if let (false, Some((path, content))) = (missing.is_empty(), &wish.earlier) {
+                has_room = is_large(wish.size) && allocate(&*file, &list)?;
                 self.reuse((&wish.content, wish.size), path, content, &mut missing)?;
             }
         }

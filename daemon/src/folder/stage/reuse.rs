@@ -16,9 +16,12 @@ use protocol::chunk_list::{ChunkList, parse_node};
 use protocol::{NodeId, StoreError};
 
 use super::pages::Pages;
-use super::{Missing, Stage, Unwritten, is_large, staged_name};
+use super::{Missing, Stage, Unwritten, staged_name};
 use crate::disk::{Disk, Place, ReadFile, StagedName};
 
+/// From this length on what is copied is not kept in memory for whoever reads it next, but goes past
+/// the cache. (What comes from the network would have to be copied for that, which costs as much.)
+const LARGE_BYTES: u64 = 16 << 20;
 /// What is written at once, about.
 const RUN_BYTES: usize = 2 << 20;
 /// Fewer runs than this are copied before another thread has started.
@@ -27,6 +30,11 @@ const RUNS_A_THREAD: usize = 3;
 const WAITING: usize = 2;
 /// More do not make one file faster.
 const MOST_THREADS: usize = 6;
+
+/// Whether a content of this length goes past the cache, which wants room taken before.
+pub(super) fn is_large(size: u64) -> bool {
+    size >= LARGE_BYTES
+}
 
 /// Chunks that lie side by side.
 struct Run {

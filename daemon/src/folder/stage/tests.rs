@@ -309,7 +309,8 @@ fn a_large_file_is_put_together_from_an_earlier_one_and_what_comes() {
 fn room_that_was_taken_on_the_disk_is_not_promised_as_well() {
     let staging = staging();
     let bytes = random(17_000_000, 33);
-    let wish = staging.wish(&bytes);
+    let earlier = staging.wish(&random(100_000, 34));
+    let wish = Prepare { earlier: Some((path("gone"), earlier.content)), ..staging.wish(&bytes) };
     let missing = staging.prepare(&wish);
     let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
     let has_room = fs::metadata(&at).expect("stat").blocks() * 512 >= 17_000_000;
