@@ -268,6 +268,13 @@ impl WriteFile for FaultyFile<dyn WriteFile> {
         pass(&self.plan, Call::Write)?;
         self.inner.write_at(bytes, offset)
     }
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        pass(&self.plan, Call::Write)?;
+        self.inner.write_past_cache(bytes, offset)
+    }
+    fn allocate(&self, offset: u64, bytes: u64) -> bool {
+        self.inner.allocate(offset, bytes)
+    }
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         pass(&self.plan, Call::SetLength)?;
         self.inner.set_length(bytes)

@@ -2,13 +2,19 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+#[cfg(target_os = "linux")]
+use std::sync::OnceLock;
 
 use protocol::{Stat, Timestamp};
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 
+#[cfg(target_os = "linux")]
+use super::PAGE_BYTES;
 use super::{DiskStat, Kind, ReadFile, WriteFile};
 
 /// One call of `copy_file_range`, and the buffer of a copy by hand.
@@ -19,11 +25,19 @@ const COPY_BYTES: usize = 1 << 20;
 pub(super) struct OpenFile {
     file: File,
     mode_mask: u16,
+    /// The same file for writing past the cache, once that was asked for; `None` where it cannot be.
+    #[cfg(target_os = "linux")]
+    direct: OnceLock<Option<File>>,
 }
 
 impl OpenFile {
     pub(super) fn new(descriptor: OwnedFd, mode_mask: u16) -> Self {
-        Self { file: File::from(descriptor), mode_mask }
+        Self {
+            file: File::from(descriptor),
+            mode_mask,
+            #[cfg(target_os = "linux")]
+            direct: OnceLock::new(),
+        }
     }
 }
 
@@ -66,6 +80,31 @@ impl WriteFile for OpenFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let (before, pages, after) = whole_pages(bytes, offset);
+        if pages.is_empty() {
+            return self.write_at(bytes, offset);
+        }
+        let Some(direct) = self.direct.get_or_init(|| past_cache(&self.file)) else {
+            return self.write_at(bytes, offset);
+        };
+        let at = offset + before.len() as u64;
+        match direct.write_all_at(pages, at) {
+            Ok(()) => {}
+            // A file system that wants it otherwise.
+            Err(error) if is_unsupported(&error) => self.write_at(pages, at)?,
+            Err(error) => return Err(error),
+        }
+        self.write_at(before, offset)?;
+        self.write_at(after, at + pages.len() as u64)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, offset: u64, bytes: u64) -> bool {
+        rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), offset, bytes).is_ok()
+    }
+
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
     }
@@ -88,6 +127,30 @@ impl WriteFile for OpenFile {
         let bytes = std::num::NonZeroU64::new(bytes);
         let _ = rustix::fs::fadvise(&self.file, offset, bytes, rustix::fs::Advice::DontNeed);
     }
+}
+
+/// What of it are whole pages, in the file and in memory, and what lies before and behind them.
+#[cfg(target_os = "linux")]
+fn whole_pages(bytes: &[u8], offset: u64) -> (&[u8], &[u8], &[u8]) {
+    let page = PAGE_BYTES as u64;
+    let before = (offset.next_multiple_of(page) - offset) as usize;
+    let (before, rest) = bytes.split_at(before.min(bytes.len()));
+    let fits = rest.as_ptr().align_offset(PAGE_BYTES) == 0;
+    let (pages, after) = rest.split_at(if fits { rest.len() - rest.len() % PAGE_BYTES } else { 0 });
+    (before, pages, after)
+}
+
+/// An open file once more, to be written to past the cache.
+#[cfg(target_os = "linux")]
+fn past_cache(file: &File) -> Option<File> {
+    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    rustix::fs::open(again, flags, Mode::empty()).ok().map(File::from)
+}
+
+#[cfg(target_os = "linux")]
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// Opens a file without leaving a trace in its time of last access, as far as we may: if it is ours.

@@ -164,8 +164,12 @@ pub struct Listed {
     pub stat: Result<DiskStat, i32>,
 }
 
-/// An open regular file.
-pub trait ReadFile: Send {
+/// What goes [past the cache](WriteFile::write_past_cache) are whole ones of these, in memory too. Other
+/// processors' kernels may have pages of up to 64 KiB.
+pub const PAGE_BYTES: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 65536 };
+
+/// An open regular file. Many threads may use it at once.
+pub trait ReadFile: Send + Sync {
     /// Reads at an offset, as `pread`; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Appends up to `most` bytes from an offset on, as one `pread`; nothing at the end.
@@ -184,6 +188,17 @@ pub trait ReadFile: Send {
 pub trait WriteFile: ReadFile {
     /// Writes all of it at an offset.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// The same for what is long and is not read soon: whole pages go straight to the disk, if the file
+    /// system lets them and they lie in memory as in the file, [`PAGE_BYTES`] apart. The system need
+    /// then neither find memory for a copy nor write that later.
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
+    /// Takes room on the disk for what is about to be written there; it reads as zeros until then.
+    /// Whether that could be done.
+    fn allocate(&self, _offset: u64, _bytes: u64) -> bool {
+        false
+    }
     /// Sets the length; what is added is a hole.
     fn set_length(&self, bytes: u64) -> io::Result<()>;
     /// Permission bits.

@@ -336,3 +336,26 @@ fn nothing_can_be_read_from_an_empty_file_into_an_empty_buffer() {
     assert_eq!(file.append_at(&mut bytes, 0, 0).expect("read"), 0);
     assert_eq!(bytes, b"");
 }
+
+#[test]
+fn what_is_written_past_the_cache_is_what_is_read() {
+    let (_root, disk) = folder();
+    let file = disk.stage(&staged("f")).expect("stage");
+    let mut expected = vec![0; 1 << 20];
+    file.set_length(1 << 20).expect("length");
+    file.allocate(0, 1 << 20);
+    let bytes: Vec<u8> = (0..400_000_u32).map(|number| (number * 7 + number / 251) as u8).collect();
+    let places = [(0, 300_000), (300_000, 200_000), (500_001, 5), (4_096, 8_192), (700_003, 65_536)];
+    for (number, (offset, len)) in places.into_iter().enumerate() {
+        // As in the file, and one off.
+        for off in [0, 1] {
+            let mut buffer = vec![0; len + 3 * PAGE_BYTES];
+            let start = buffer.as_ptr().align_offset(PAGE_BYTES) + offset % PAGE_BYTES + off;
+            let place = &mut buffer[start..start + len];
+            place.copy_from_slice(&bytes[number * 2 + off..][..len]);
+            file.write_past_cache(place, offset as u64).expect("write");
+            expected[offset..offset + len].copy_from_slice(place);
+            assert!(read(&disk, &Place::Staged(staged("f"))) == expected, "{offset} {len} {off}");
+        }
+    }
+}

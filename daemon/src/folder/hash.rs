@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use keystore::ContentKey;
 use protocol::chunk::{ContentHasher, Hashed, MIN_CHUNK_BYTES};
-use protocol::{Content, ContentId, NodeId, RelPath, Timestamp};
+use protocol::{Content, ContentId, NodeId, NodeStore, RelPath, Timestamp};
 use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskStat, Place, ReadFile};
@@ -70,6 +70,8 @@ pub struct HashContext {
     pub disk: Arc<dyn Disk>,
     /// Keys the ids.
     pub content_key: ContentKey,
+    /// Knows the chunk lists of what files held before.
+    pub lists: Arc<dyn NodeStore + Send + Sync>,
     /// What `status` shows.
     pub progress: Arc<Progress>,
     /// Set to give up soon.
@@ -78,14 +80,19 @@ pub struct HashContext {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// Reads and names the file at `path`. `keep` gets the nodes of its chunk list as they close,
+/// Reads and names the file at `path`; what it held `before` makes that quicker if it is long. `keep` gets the nodes of its chunk list as they close,
 /// children before parents; they are garbage if the answer is an error.
 pub fn hash_file(
     cx: &HashContext,
     path: &RelPath,
+    before: Option<&Content>,
     buffer: &mut Vec<u8>,
     keep: &mut dyn FnMut(Vec<(NodeId, Bytes)>) -> io::Result<()>,
 ) -> Result<HashedFile, HashError> {
+    let known = match before {
+        Some(Content::File { id, size }) => Some((&*cx.lists as &dyn NodeStore, *id, *size)),
+        _ => None,
+    };
     let at = Place::Folder(path.clone());
     let looked_at = (cx.now)();
     let file = cx.disk.open(&at).map_err(classify)?;
@@ -94,7 +101,7 @@ pub fn hash_file(
         if cx.stop.load(Ordering::Relaxed) {
             return Err(HashError::Stopped);
         }
-        let rest = usize::try_from(before.stat.size - offset).unwrap_or(usize::MAX);
+        let rest = usize::try_from(before.stat.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let most = rest.min(PIECE_BYTES).min(piece.len());
         let piece = &mut piece[..most];
         let read = if piece.is_empty() { 0 } else { file.read_at(piece, offset).map_err(classify)? };
@@ -105,7 +112,7 @@ pub fn hash_file(
         Ok(read)
     };
     let mut keep = |nodes| keep(nodes).map_err(HashError::Io);
-    let hashed = name(&cx.content_key, before.stat.size, buffer, read, &mut keep)?;
+    let hashed = name(&cx.content_key, (before.stat.size, known), buffer, read, &mut keep)?;
     let after = file.stat().map_err(classify)?;
     let named = cx.disk.stat(&at).map_err(classify)?;
     if hashed.size != before.stat.size
@@ -157,22 +164,22 @@ pub fn hash_open(
 ) -> io::Result<(ContentId, u64)> {
     let size = file.stat()?.stat.size;
     let read = |piece: &mut [u8], offset: u64| file.read_at(piece, offset);
-    let hashed = name(&cx.content_key, size, &mut Vec::new(), read, &mut *keep)?;
+    let hashed = name(&cx.content_key, (size, None), &mut Vec::new(), read, &mut *keep)?;
     keep(hashed.nodes)?;
     Ok((hashed.id, hashed.size))
 }
 
 /// Names what `read` gives: at an offset, any number of bytes, none at the end. `size` is what to
-/// expect. Hands all nodes but the last to `keep`.
+/// expect, `before` what was there before. Hands all nodes but the last to `keep`.
 fn name<E: From<io::Error>>(
     key: &ContentKey,
-    size: u64,
+    (size, before): (u64, Option<large::Before<'_>>),
     buffer: &mut Vec<u8>,
     mut read: impl FnMut(&mut [u8], u64) -> Result<usize, E>,
     mut keep: impl FnMut(Vec<(NodeId, Bytes)>) -> Result<(), E>,
 ) -> Result<Hashed, E> {
     if size >= large::LARGE_BYTES
-        && let Some(hashed) = large::name(key, &mut read, &mut keep)
+        && let Some(hashed) = large::name(key, before, &mut read, &mut keep)
     {
         return hashed;
     }

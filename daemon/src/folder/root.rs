@@ -129,7 +129,7 @@ fn look(
         Kind::Symlink => Content::Symlink { target: files.disk.read_link(&at)?.into() },
         Kind::Other => return Err("neither file, directory nor link".into()),
         Kind::File => {
-            let hashed = hash_file(files, path, &mut Vec::new(), &mut |nodes| {
+            let hashed = hash_file(files, path, None, &mut Vec::new(), &mut |nodes| {
                 protocol::NodeStore::save(kept, &nodes).map_err(std::io::Error::other)
             });
             match hashed {
@@ -156,10 +156,16 @@ fn metadata(content: &Content, stat: &Stat) -> Metadata {
 }
 
 /// What hashing needs on a disk.
-pub fn files(disk: &Arc<dyn Disk>, secret: &FolderSecret, hands: &super::hands::Senses) -> HashContext {
+pub fn files(
+    disk: &Arc<dyn Disk>,
+    secret: &FolderSecret,
+    kept: &Kept,
+    hands: &super::hands::Senses,
+) -> HashContext {
     HashContext {
         disk: Arc::clone(disk),
         content_key: secret.content_key(),
+        lists: Arc::new(kept.clone()),
         progress: Arc::clone(&hands.progress),
         stop: Arc::clone(&hands.stop),
         now: Arc::new(super::hands::wall_clock),

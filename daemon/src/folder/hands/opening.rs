@@ -35,7 +35,7 @@ impl Hands {
     /// Opens the root and settles what a crash has left; whether the records are not to be trusted.
     pub fn open_root(self: &Arc<Self>) -> Result<bool, Hold> {
         let opened = root::open(&self.path, &self.root_id, &self.kept, crate::random::bytes())?;
-        let files = root::files(&opened.root.disk, &self.secret, &self.senses);
+        let files = root::files(&opened.root.disk, &self.secret, &self.kept, &self.senses);
         let distrust = opened.distrust_records;
         let rollback = opened.rollback.clone();
         if rollback.is_none()

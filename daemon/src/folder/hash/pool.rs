@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::{NodeId, RelPath};
+use protocol::{Content, NodeId, RelPath};
 
 use super::{AT_ONCE_BYTES, HashContext, HashError, HashedFile, hash_file, hash_found};
 use crate::disk::DiskStat;
@@ -35,6 +35,8 @@ pub(in crate::folder) enum Answer<T> {
 struct Job<T> {
     path: RelPath,
     found: DiskStat,
+    /// What it held when it was looked at before.
+    before: Option<Content>,
     task: T,
 }
 
@@ -72,13 +74,19 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     /// Hands in a job; never waits. Whoever hands in many takes answers meanwhile.
-    pub(in crate::folder) fn push(&mut self, path: RelPath, found: &DiskStat, task: T) {
+    pub(in crate::folder) fn push(
+        &mut self,
+        path: RelPath,
+        found: &DiskStat,
+        before: Option<Content>,
+        task: T,
+    ) {
         self.waiting += 1;
         let is_long = found.stat.size > AT_ONCE_BYTES;
         if is_long {
             self.hand_over();
         }
-        self.batch.push(Job { path, found: *found, task });
+        self.batch.push(Job { path, found: *found, before, task });
         if is_long || self.batch.len() >= BATCH {
             self.hand_over();
         }
@@ -126,8 +134,8 @@ fn work<T>(cx: &HashContext, todo: &Mutex<Receiver<Vec<Job<T>>>>, answer: &SyncS
             let told = answer.send(vec![Answer::Nodes(nodes)]);
             told.map_err(|_| io::Error::other("the scan has ended"))
         };
-        let done = jobs.into_iter().map(|Job { path, found, task }| {
-            Answer::Done(task, hash(cx, &path, &found, &mut buffer, &mut keep))
+        let done = jobs.into_iter().map(|Job { path, found, before, task }| {
+            Answer::Done(task, hash(cx, &path, (&found, before.as_ref()), &mut buffer, &mut keep))
         });
         if answer.send(done.collect()).is_err() {
             return;
@@ -138,7 +146,7 @@ fn work<T>(cx: &HashContext, todo: &Mutex<Receiver<Vec<Job<T>>>>, answer: &SyncS
 fn hash(
     cx: &HashContext,
     path: &RelPath,
-    found: &DiskStat,
+    (found, before): (&DiskStat, Option<&Content>),
     buffer: &mut Vec<u8>,
     keep: &mut dyn FnMut(Vec<(NodeId, Bytes)>) -> io::Result<()>,
 ) -> Result<HashedFile, HashError> {
@@ -147,7 +155,7 @@ fn hash(
     }
     match hash_found(cx, path, found, buffer)? {
         Some(hashed) => Ok(hashed),
-        None => hash_file(cx, path, buffer, keep),
+        None => hash_file(cx, path, before, buffer, keep),
     }
 }
 
@@ -168,7 +176,7 @@ mod tests {
             let name = number.to_string();
             world.write(&name, vec![b'x'; len]);
             let found = world.disk.stat(&Place::Folder(path(&name))).expect("stat").expect("there");
-            pool.push(path(&name), &found, number);
+            pool.push(path(&name), &found, None, number);
         };
         std::thread::scope(|scope| {
             let mut pool = Pool::start(scope, &files, 2);

@@ -109,7 +109,8 @@ impl Scanner<'_, '_> {
             self.parts.observe(Observation { path, record, seen: Some(seen), ignored: false });
             return self.parts.flush_if_due();
         }
-        self.pool.push(path.clone(), found, Task { path, record });
+        let before = record.as_ref().map(|record| record.shown.content.clone());
+        self.pool.push(path.clone(), found, before, Task { path, record });
         self.take_answers(MAX_WAITING)
     }
 

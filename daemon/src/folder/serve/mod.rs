@@ -58,7 +58,7 @@ type Runs = Recent<(ContentId, u64), Arc<[Located]>>;
 #[derive(Clone)]
 struct Source {
     size: u64,
-    file: Arc<Mutex<Box<dyn ReadFile>>>,
+    file: Arc<dyn ReadFile>,
     /// The user's; `None` in staging.
     path: Option<RelPath>,
 }
@@ -173,7 +173,7 @@ impl Server {
 
     fn open(&self, path: &RelPath, size: u64, content: &ContentId) -> Option<Source> {
         match self.disk.open(&Place::Folder(path.clone())) {
-            Ok(file) => Some(Source { size, file: Arc::new(Mutex::new(file)), path: Some(path.clone()) }),
+            Ok(file) => Some(Source { size, file: file.into(), path: Some(path.clone()) }),
             Err(_) => {
                 self.tell(path, content);
                 None
@@ -201,7 +201,7 @@ impl Server {
     fn open_staged(&self, wanted: &ChunkWanted) -> Option<Source> {
         let size = self.stage.size_if_here(&wanted.content, wanted.number)?;
         let file = self.disk.open(&Place::Staged(staged_name(&wanted.content))).ok()?;
-        Some(Source { size, file: Arc::new(Mutex::new(file)), path: None })
+        Some(Source { size, file: file.into(), path: None })
     }
 
     fn read(&self, source: &Source, wanted: &ChunkWanted) -> Result<Option<Bytes>, StoreError> {
@@ -211,7 +211,7 @@ impl Server {
             return Ok(None);
         }
         // Bounded: a list with a longer chunk than the greatest is refused.
-        let bytes = read_chunk(&**source.file.lock(), chunk.len as usize, chunk.offset);
+        let bytes = read_chunk(&*source.file, chunk.len as usize, chunk.offset);
         if let Ok(bytes) = bytes
             && chunk.id.verify(&self.content_key, &bytes)
         {

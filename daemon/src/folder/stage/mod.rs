@@ -8,8 +8,10 @@
 //!
 //! Not for here: mode, mtime, `fsync` and the move to its place are the applier's.
 
+mod pages;
 mod prepare;
 mod recent;
+mod reuse;
 #[cfg(test)]
 mod tests;
 
@@ -58,7 +60,7 @@ pub struct Stage {
     files: Mutex<Recent<ContentId, SharedFile>>,
 }
 
-type SharedFile = Arc<Mutex<Box<dyn WriteFile>>>;
+type SharedFile = Arc<dyn WriteFile>;
 
 #[derive(Default)]
 struct Wanted {
@@ -76,6 +78,16 @@ struct Content {
     unwritten: Unwritten,
     /// The mode that its file is made with when its only chunk arrives; until then there is none.
     made_with: Option<u16>,
+    /// There is room on the disk for all of it: none need be promised.
+    has_room: bool,
+}
+
+impl Content {
+    /// The room that it still needs.
+    fn promised_bytes(&self) -> u64 {
+        let missing = self.missing.values().map(|missing| u64::from(missing.len));
+        if self.has_room { 0 } else { missing.sum() }
+    }
 }
 
 /// What was written of a content and is not yet on its way to the disk.
@@ -231,7 +243,6 @@ impl Stage {
     /// be written whole at once.
     fn put(&self, content: &ContentId, size: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let file = self.file(content)?;
-        let file = file.lock();
         file.write_at(bytes, offset)?;
         let end = offset + bytes.len() as u64;
         // One chunk is the whole file: what an unfinished run has left behind it goes.
@@ -246,7 +257,7 @@ impl Stage {
         if let Some(file) = files.find(content) {
             return Ok(file);
         }
-        let file = Arc::new(Mutex::new(self.disk.stage(&staged_name(content))?));
+        let file = SharedFile::from(self.disk.stage(&staged_name(content))?);
         files.keep(*content, Arc::clone(&file));
         Ok(file)
     }
@@ -255,7 +266,9 @@ impl Stage {
         let mut wanted = self.wanted.lock();
         let Wanted { contents, missing_bytes, .. } = &mut *wanted;
         let Some(content) = contents.get_mut(&chunk.content) else { return };
-        if let Some(missing) = content.missing.remove(&chunk.number) {
+        if let Some(missing) = content.missing.remove(&chunk.number)
+            && !content.has_room
+        {
             *missing_bytes = missing_bytes.saturating_sub(u64::from(missing.len));
         }
         if content.missing.is_empty() {
@@ -265,7 +278,7 @@ impl Stage {
         let Some((from, to)) = content.unwritten.add(offset, u64::from(chunk.len)) else { return };
         drop(wanted);
         if let Ok(file) = self.file(&chunk.content) {
-            file.lock().write_back(from, to - from);
+            file.write_back(from, to - from);
         }
     }
 
@@ -273,8 +286,7 @@ impl Stage {
         let mut wanted = self.wanted.lock();
         wanted.left.as_mut().map(|left| left.remove(content));
         if let Some(content) = wanted.contents.remove(content) {
-            let bytes: u64 = content.missing.values().map(|missing| u64::from(missing.len)).sum();
-            wanted.missing_bytes = wanted.missing_bytes.saturating_sub(bytes);
+            wanted.missing_bytes = wanted.missing_bytes.saturating_sub(content.promised_bytes());
         }
         self.files.lock().forget(content);
     }

@@ -2,21 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Range;
 
-use keystore::ContentKey;
-use parking_lot::Mutex;
-use protocol::chunk::{ChunkId, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
-use protocol::chunk_list::{ChunkList, ListError, Located, parse_node};
+use protocol::chunk::{MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
+use protocol::chunk_list::{ChunkList, ListError, Located};
 use protocol::engine::Prepare;
 use protocol::message::ChunkWanted;
-use protocol::{ContentId, NodeId, RelPath, StoreError};
+use protocol::{ContentId, RelPath, StoreError};
 
+use super::reuse::{ReuseError, is_large, read_exactly};
 use super::{Content, Missing, Stage, Unwritten, Wanted, cannot_write, staged_content, staged_name};
-use crate::disk::{Disk, DiskStat, Kind, Place, ReadFile, StagedName, WriteFile};
-
-/// Fewer chunks than this are copied before another thread has started.
-const COPIES_A_THREAD: usize = 16;
+use crate::disk::{DiskStat, Kind, Place, WriteFile};
 
 /// Why a content cannot be staged; a sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +28,15 @@ pub(super) enum PrepareError {
 impl From<StoreError> for PrepareError {
     fn from(error: StoreError) -> Self {
         Self::List(error.into())
+    }
+}
+
+impl From<ReuseError> for PrepareError {
+    fn from(error: ReuseError) -> Self {
+        match error {
+            ReuseError::Disk(error) => error.into(),
+            ReuseError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -57,7 +62,7 @@ impl Stage {
         }
         self.check_space(&list, staged.as_ref(), free)?;
         let is_there = staged.is_some() || wish.same.iter().any(|path| self.copy(path, wish));
-        let (mut missing, mut made_with) = (BTreeMap::new(), None);
+        let (mut missing, mut made_with, mut has_room) = (BTreeMap::new(), None, false);
         if !is_there && wish.size <= MIN_CHUNK_BYTES as u64 && wish.size > 0 {
             // Made when its only chunk arrives: a first sync has very many of these.
             collect(&list, |chunk| add(&mut missing, chunk))?;
@@ -67,10 +72,11 @@ impl Stage {
             file.set_length(wish.size)?;
             self.verify(&*file, &list, is_there, &mut missing)?;
             if let (false, Some((path, content))) = (missing.is_empty(), &wish.earlier) {
-                self.reuse(&wish.content, path, content, &mut missing)?;
+                has_room = is_large(wish.size) && allocate(&*file, &list)?;
+                self.reuse((&wish.content, wish.size), path, content, &mut missing)?;
             }
         }
-        Ok(self.want(wish, missing, made_with))
+        Ok(self.want(wish, missing, made_with, has_room))
     }
 
     /// Not worth a look for each of very many short files: what is staged is known. Where that is
@@ -108,11 +114,13 @@ impl Stage {
         wish: &Prepare,
         missing: BTreeMap<u64, Missing>,
         made_with: Option<u16>,
+        has_room: bool,
     ) -> Vec<ChunkWanted> {
         let answer = refs(&wish.content, &missing);
         let mut wanted = self.wanted.lock();
-        wanted.missing_bytes += missing.values().map(|missing| u64::from(missing.len)).sum::<u64>();
-        let content = Content { size: wish.size, missing, unwritten: Unwritten::default(), made_with };
+        let unwritten = Unwritten::default();
+        let content = Content { size: wish.size, missing, unwritten, made_with, has_room };
+        wanted.missing_bytes += content.promised_bytes();
         wanted.contents.insert(wish.content, content);
         answer
     }
@@ -176,84 +184,22 @@ impl Stage {
         }
         Ok(())
     }
-
-    /// Copies chunks that an earlier version of the file has as well. What it cannot give, for
-    /// whatever reason, the network brings.
-    fn reuse(
-        &self,
-        wanted: &ContentId,
-        path: &RelPath,
-        content: &ContentId,
-        missing: &mut BTreeMap<u64, Missing>,
-    ) -> Result<(), PrepareError> {
-        let Some(root) = self.nodes.load(&NodeId(content.0))? else { return Ok(()) };
-        let Ok(root) = parse_node(&root) else { return Ok(()) };
-        let Ok(list) = ChunkList::load(&*self.nodes, content, root.bytes()) else { return Ok(()) };
-        let mut places: BTreeMap<ChunkId, Vec<Missing>> = BTreeMap::new();
-        for chunk in missing.values() {
-            places.entry(chunk.id).or_default().push(*chunk);
-        }
-        let here = list.iter().map_while(Result::ok);
-        let copies: Vec<_> =
-            here.filter_map(|chunk| Some(Copy { to: places.remove(&chunk.id)?, chunk })).collect();
-        let from = Place::Folder(path.clone());
-        let done = copy_chunks(&self.content_key, &*self.disk, &from, &staged_name(wanted), &copies)?;
-        missing.retain(|_, chunk| !done.contains(&chunk.offset));
-        Ok(())
-    }
 }
 
-/// A chunk of another file, and what it is good for.
-struct Copy {
-    chunk: Located,
-    to: Vec<Missing>,
-}
-
-/// Copies chunks that verify to a staged file, on several threads if they are many. Answers the
-/// offsets that were written.
-fn copy_chunks(
-    key: &ContentKey,
-    disk: &dyn Disk,
-    from: &Place,
-    to: &StagedName,
-    copies: &[Copy],
-) -> io::Result<BTreeSet<u64>> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
-    let work = || {
-        let Ok(source) = disk.open(from) else { return Ok(()) };
-        let target = disk.stage(to)?;
-        let mut buffer = vec![0; MAX_CHUNK_BYTES];
-        let mut unwritten = Unwritten::default();
-        while let Some(Copy { chunk, to }) = copies.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let bytes = &mut buffer[..chunk.len as usize];
-            if read_exactly(&*source, bytes, chunk.offset).is_err() || !chunk.id.verify(key, bytes) {
-                continue;
-            }
-            for missing in to.iter().filter(|missing| missing.len == chunk.len) {
-                target.write_at(bytes, missing.offset)?;
-                done.lock().insert(missing.offset);
-                if let Some((from, to)) = unwritten.add(missing.offset, u64::from(missing.len)) {
-                    target.write_back(from, to - from);
-                }
-            }
+/// Takes room for all that is no hole. Whether there was some.
+fn allocate(file: &dyn WriteFile, list: &ChunkList<'_>) -> Result<bool, ListError> {
+    let (mut run, mut is_done) = (0..0, true);
+    let mut take =
+        |run: Range<u64>| is_done &= run.is_empty() || file.allocate(run.start, run.end - run.start);
+    collect(list, |chunk| {
+        let end = chunk.offset + u64::from(chunk.len);
+        match chunk.id.is_hole() {
+            true => take(std::mem::replace(&mut run, end..end)),
+            false => run.end = end,
         }
-        Ok(())
-    };
-    let threads = (copies.len() / COPIES_A_THREAD).min(most_threads());
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut result = work();
-        for other in others {
-            result = result.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a copy has failed"))));
-        }
-        result
     })?;
-    Ok(done.into_inner())
-}
-
-/// As many as the cores that hash, within reason for one file.
-fn most_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+    take(run);
+    Ok(is_done)
 }
 
 fn add(missing: &mut BTreeMap<u64, Missing>, chunk: Located) {
@@ -266,20 +212,6 @@ fn collect(list: &ChunkList<'_>, mut chunk: impl FnMut(Located)) -> Result<(), L
 
 fn refs(content: &ContentId, missing: &BTreeMap<u64, Missing>) -> Vec<ChunkWanted> {
     missing.iter().map(|(number, m)| ChunkWanted { content: *content, number: *number, len: m.len }).collect()
-}
-
-/// Fills the buffer, or fails if the file ends before.
-fn read_exactly<F: ReadFile + ?Sized>(file: &F, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match file.read_at(buffer, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                buffer = &mut buffer[read..];
-                offset += read as u64;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Bytes for people: 3.2 GB.

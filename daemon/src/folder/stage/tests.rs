@@ -276,3 +276,49 @@ fn what_others_have_staged_of_a_short_content_is_taken_up() {
     assert_eq!(staging.stage.write(&missing[0], &Bytes::from(unknown.clone())), Written::Ok);
     assert_eq!(staging.staged(&wish), Some(unknown));
 }
+
+#[test]
+fn a_large_file_is_put_together_from_an_earlier_one_and_what_comes() {
+    let staging = staging();
+    let mut old = random(24_000_000, 30);
+    old[3_000_000..8_000_000].fill(0);
+    staging.world.write("f", &old);
+    let mut new = old.clone();
+    new[15_000_001..15_100_000].copy_from_slice(&random(99_999, 31));
+    new.splice(10_000_000..10_000_000, *b"inserted");
+    new.extend(random(700_000, 32));
+    let earlier = staging.wish(&old);
+    let mut wish = staging.wish(&new);
+    wish.earlier = Some((path("f"), earlier.content));
+    // What is said to be there, and is not, has to come.
+    let mut touched = old.clone();
+    touched[20_000_000] ^= 1;
+    staging.world.write("f", &touched);
+    let missing = staging.prepare(&wish);
+    let missing_bytes: usize = missing.iter().map(|chunk| chunk.len as usize).sum();
+    assert!((900_000..5_000_000).contains(&missing_bytes), "{missing:?}");
+    let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
+    assert!(fs::metadata(&at).expect("stat").blocks() * 512 < 22_000_000, "zeros take room");
+    for chunk in missing.iter().rev() {
+        assert_eq!(staging.stage.write(chunk, &staging.chunk(&new, chunk)), Written::Ok);
+    }
+    assert!(staging.staged(&wish) == Some(new));
+}
+
+#[test]
+fn room_that_was_taken_on_the_disk_is_not_promised_as_well() {
+    let staging = staging();
+    let bytes = random(17_000_000, 33);
+    let earlier = staging.wish(&random(100_000, 34));
+    let wish = Prepare { earlier: Some((path("gone"), earlier.content)), ..staging.wish(&bytes) };
+    let missing = staging.prepare(&wish);
+    let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
+    let has_room = fs::metadata(&at).expect("stat").blocks() * 512 >= 17_000_000;
+    let promised = staging.stage.wanted.lock().missing_bytes;
+    assert_eq!(promised, if has_room { 0 } else { 17_000_000 });
+    for chunk in &missing {
+        assert_eq!(staging.stage.write(chunk, &staging.chunk(&bytes, chunk)), Written::Ok);
+    }
+    assert_eq!(staging.stage.wanted.lock().missing_bytes, 0);
+    assert!(staging.staged(&wish) == Some(bytes));
+}

@@ -96,7 +96,7 @@ fn the_chunk_list_of_a_long_file_is_saved_before_the_file_is_told_of() {
     world.write("long", &bytes);
     world.full();
     let Content::File { id, size } = world.record("long").shown.content else { panic!("no file") };
-    let list = protocol::chunk_list::ChunkList::load(&world.nodes, &id, size).expect("a list");
+    let list = protocol::chunk_list::ChunkList::load(&*world.nodes, &id, size).expect("a list");
     assert!(list.count() > 2);
     assert_eq!(size, bytes.len() as u64);
 }

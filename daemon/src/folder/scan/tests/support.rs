@@ -62,7 +62,7 @@ pub(crate) struct World {
     root: tempfile::TempDir,
     pub(crate) disk: Arc<FaultyDisk>,
     pub(crate) records: Arc<FakeRecords>,
-    pub(crate) nodes: MemoryNodes,
+    pub(crate) nodes: Arc<MemoryNodes>,
     pub(crate) ignored: Arc<Ignored>,
     pub(crate) unrest: Arc<Unrest>,
     pub(crate) progress: Arc<Progress>,
@@ -83,7 +83,7 @@ impl World {
             root,
             disk: Arc::new(FaultyDisk::new(Arc::new(disk))),
             records: Arc::default(),
-            nodes: MemoryNodes::new(),
+            nodes: Arc::default(),
             ignored: Arc::new(Ignored::nothing()),
             unrest: Arc::default(),
             progress: Arc::default(),
@@ -120,6 +120,7 @@ impl World {
         HashContext {
             disk: self.disk.clone(),
             content_key: Self::key(),
+            lists: self.nodes.clone(),
             progress: Arc::clone(&self.progress),
             stop: Arc::default(),
             now: Arc::new(move || {
@@ -134,7 +135,7 @@ impl World {
         let cx = ScanContext {
             files: self.files(),
             records: self.records.clone(),
-            nodes: &self.nodes,
+            nodes: &*self.nodes,
             ignored: Arc::clone(&self.ignored),
             threads: 2,
             unrest: Arc::clone(&self.unrest),

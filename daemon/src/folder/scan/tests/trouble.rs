@@ -220,7 +220,7 @@ fn a_sink_that_has_enough_ends_the_scan() {
     let cx = ScanContext {
         files: world.files(),
         records: world.records.clone(),
-        nodes: &world.nodes,
+        nodes: &*world.nodes,
         ignored: Arc::new(Ignored::nothing()),
         threads: 1,
         unrest: Arc::default(),
