@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::steps::Window;
 use super::{Changes, Engine, EngineError, FolderStore, Reason, Unapplied};
+use crate::entry::Entry;
 use crate::path::RelPath;
 use crate::plan;
 use crate::render::{self, Entries, Renderer};
 use crate::state::State;
-use crate::tree::TreeError;
+use crate::tree::{Tree, TreeError};
 
 impl<S: FolderStore> Engine<S> {
     /// Of these paths, those that do not show what the state wants there are looked at with the next
@@ -58,6 +60,7 @@ impl<S: FolderStore> Engine<S> {
             return Ok(changed);
         }
         let (old, new) = (self.tree(old.entries), self.tree(self.state.entries));
+        let leads = self.leads();
         let mut above = Above::default();
         for difference in old.diff(&new) {
             let path = difference?.key.path;
@@ -69,31 +72,24 @@ impl<S: FolderStore> Engine<S> {
                 || (before.entries.len() == 1
                     && before.is_simple()
                     && above.is_simple(&old, &path)?
-                    && self.leads_to(&path)?);
+                    && leads.to(&path)?);
             if !is_led_to || render::has_mark(path.name()) {
                 changed.push(path);
             }
         }
         let mut paths = Vec::new();
         for path in render::affected(&old, &new, &self.state.context, changed)? {
-            if render::has_mark(path.name()) || !self.leads_to(&path)? {
+            if render::has_mark(path.name()) || !leads.to(&path)? {
                 paths.push(path);
             }
         }
         Ok(paths)
     }
 
-    /// Whether the applied entries differ from the state's at a path, now and when the window that is being
-    /// carried out is done.
-    fn leads_to(&self, path: &RelPath) -> Result<bool, TreeError> {
-        let wanted = self.tree(self.state.entries).at(path)?;
-        if self.tree(self.applied).at(path)? == wanted {
-            return Ok(false);
-        }
-        match self.step.state_to_be(path) {
-            Some(state) => Ok(self.tree(state).at(path)? != wanted),
-            None => Ok(true),
-        }
+    fn leads(&self) -> Leads<'_> {
+        let (applied, wanted) = (self.tree(self.applied), self.tree(self.state.entries));
+        let under_way = self.step.under_way().map(|window| (window, self.tree(window.roots.0))).collect();
+        Leads { applied, wanted, under_way }
     }
 
     /// Names have gone: what collided with one of them may have its place now.
@@ -124,6 +120,29 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         changes.unapplied.push((path, why));
+    }
+}
+
+/// What the applied entries lead to: trees that are asked path by path, and remember where that was.
+struct Leads<'a> {
+    applied: Tree<'a, Entry>,
+    wanted: Tree<'a, Entry>,
+    /// What is being carried out, and the states of which that is.
+    under_way: Vec<(&'a Window, Tree<'a, Entry>)>,
+}
+
+impl Leads<'_> {
+    /// Whether the applied entries differ from the state's at a path, now and when what is being carried
+    /// out is done.
+    fn to(&self, path: &RelPath) -> Result<bool, TreeError> {
+        let wanted = self.wanted.at(path)?;
+        if self.applied.at(path)? == wanted {
+            return Ok(false);
+        }
+        match self.under_way.iter().find(|(window, _)| window.deals_with(path)) {
+            Some((_, state)) => Ok(state.at(path)? != wanted),
+            None => Ok(true),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod window;
 use std::collections::{BTreeSet, Bound, VecDeque};
 use std::time::Duration;
 
-use self::window::Window;
+pub(super) use self::window::Window;
 use super::dirty::MAX_PATHS;
 use super::staging::Staging;
 use super::{Busy, Edits, Engine, EngineError, FolderStore, Reason};
@@ -137,13 +137,9 @@ impl Step {
         self.under_way.iter().any(|window| window.has(path))
     }
 
-    /// The state that a path will have been brought to when what is carried out right now is done.
-    pub(super) fn state_to_be(&self, path: &RelPath) -> Option<NodeId> {
-        let deals_with = |window: &&Window| {
-            let at = window.edits.partition_point(|(key, _)| key.path < *path);
-            window.edits.get(at).is_some_and(|(key, _)| key.path == *path)
-        };
-        self.under_way.iter().find(deals_with).map(|window| window.roots.0)
+    /// What is being carried out.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Window> {
+        self.under_way.iter()
     }
 
     /// Whether this is of our own doing, as far as is remembered.

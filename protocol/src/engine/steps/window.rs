@@ -12,9 +12,9 @@ use crate::store::NodeId;
 use super::Searched;
 
 /// Changes that are made together.
-pub(super) struct Window {
+pub(in crate::engine) struct Window {
     /// What it was planned for: state, applied.
-    pub(super) roots: (NodeId, NodeId),
+    pub(in crate::engine) roots: (NodeId, NodeId),
     /// What is applied when it is carried out, once that was asked.
     pub(super) then: Option<NodeId>,
     /// The last path that it looks at, and whether that shall be a directory; `None` if more than what
@@ -61,6 +61,12 @@ impl Window {
             let end = self.end.as_ref().map(|(end, _)| end.clone());
             self.searched = end.map(|end| Searched::Until(Bound::Excluded(end)));
         }
+    }
+
+    /// Whether entries of a path differ before and after it.
+    pub(in crate::engine) fn deals_with(&self, path: &RelPath) -> bool {
+        let at = self.edits.partition_point(|(key, _)| key.path < *path);
+        self.edits.get(at).is_some_and(|(key, _)| key.path == *path)
     }
 
     /// Whether an operation under way changes this path.
