@@ -16,6 +16,8 @@ use super::window::Window;
 
 /// Bytes of new content in a window, unless one file alone is larger.
 pub(super) const WINDOW_BYTES: u64 = 512 << 20;
+/// A window of a step that removes something takes as much as so many others.
+const WITH_REMOVALS: usize = 2;
 /// How many paths are asked for, to find one that gives a content up.
 pub(super) const MOVE_CANDIDATES: usize = 4;
 
@@ -70,11 +72,17 @@ impl<S: FolderStore> Engine<S> {
             }
             bytes += entry.content.size_bytes();
             found.extend(edits);
-            if found.len() >= self.settings.window || bytes >= WINDOW_BYTES {
+            if found.len() >= self.window_paths() || bytes >= WINDOW_BYTES {
                 return Ok((found, Searched::Until(Bound::Excluded(path))));
             }
         }
         Ok((found, Searched::Everything))
+    }
+
+    /// Paths in a window. Where none follows before it has been carried out, windows are fewer and longer.
+    fn window_paths(&self) -> usize {
+        let windows = if self.step.has_removals { WITH_REMOVALS } else { 1 };
+        windows * self.settings.window
     }
 
     /// Paths at which something is only removed, as many as a window takes, and whether these are all.
@@ -85,7 +93,7 @@ impl<S: FolderStore> Engine<S> {
             if edits.iter().any(|(_, entry)| entry.is_some()) {
                 continue;
             }
-            if found.len() >= self.settings.window {
+            if found.len() >= self.window_paths() {
                 return Ok((found, false));
             }
             found.extend(edits);
