@@ -195,7 +195,7 @@ proptest! {
         let targets: Vec<_> = targets.into_iter().collect();
         let begin = Changes { journal_begin: targets.clone(), ..Changes::default() };
         folder.save(&begin, Durability::PowerCut).expect("saves");
-        prop_assert_eq!(folder.journal().expect("reads"), targets);
+        prop_assert_eq!(&folder.journal().expect("reads"), &targets);
 
         let settle = |settle| {
             let changes = Changes { journal_settle: settle, ..Changes::default() };
