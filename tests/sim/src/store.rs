@@ -193,7 +193,7 @@ impl FolderStore for Store {
         }
         match &changes.settle {
             Settle::Nothing => {}
-            Settle::Paths(paths) => rows.journal.retain(|path, _| !paths.contains(path)),
+            Settle::Paths(paths) => paths.iter().for_each(|path| drop(rows.journal.remove(path))),
             Settle::Everything => rows.journal.clear(),
         }
         rows.journal.extend(changes.journal.iter().cloned());
