@@ -80,8 +80,9 @@ pub struct HashContext {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// Reads and names the file at `path`; what it held `before` makes that quicker if it is long. `keep` gets the nodes of its chunk list as they close,
-/// children before parents; they are garbage if the answer is an error.
+/// Reads and names the file at `path`; what it held `before` makes that quicker if it is long. `keep`
+/// gets the nodes of its chunk list as they close, children before parents; they are garbage if the
+/// answer is an error.
 pub fn hash_file(
     cx: &HashContext,
     path: &RelPath,

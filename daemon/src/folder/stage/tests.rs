@@ -49,6 +49,13 @@ impl Staging {
         Bytes::copy_from_slice(&bytes[at..at + chunk.len as usize])
     }
 
+    /// These chunks of it come.
+    fn arrive<'c>(&self, chunks: impl IntoIterator<Item = &'c ChunkWanted>, bytes: &[u8]) {
+        for chunk in chunks {
+            assert_eq!(self.stage.write(chunk, &self.chunk(bytes, chunk)), Written::Ok);
+        }
+    }
+
     fn staged(&self, wish: &Prepare) -> Option<Vec<u8>> {
         let place = Place::Staged(staged_name(&wish.content));
         let file = self.world.disk.open(&place).ok()?;
@@ -106,9 +113,7 @@ fn an_interrupted_file_is_resumed_and_each_chunk_of_it_verified() {
     let bytes = random(3_000_000, 4);
     let wish = staging.wish(&bytes);
     let missing = staging.prepare(&wish);
-    for chunk in &missing[..3] {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&bytes, chunk)), Written::Ok);
-    }
+    staging.arrive(&missing[..3], &bytes);
     assert_eq!(staging.prepare(&wish), missing[3..]);
     let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
     let mut spoilt = fs::read(&at).expect("read");
@@ -118,9 +123,7 @@ fn an_interrupted_file_is_resumed_and_each_chunk_of_it_verified() {
     staging.restart();
     let again: Vec<_> = [&missing[..1], &missing[3..]].concat();
     assert_eq!(staging.prepare(&wish), again);
-    for chunk in &again {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&bytes, chunk)), Written::Ok);
-    }
+    staging.arrive(&again, &bytes);
     assert_eq!(staging.staged(&wish), Some(bytes));
 }
 
@@ -132,18 +135,14 @@ fn zeros_are_holes_and_never_asked_for() {
     let wish = staging.wish(&bytes);
     let missing = staging.prepare(&wish);
     assert!(missing.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>() < 2_000_000);
-    for chunk in &missing {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&bytes, chunk)), Written::Ok);
-    }
+    staging.arrive(&missing, &bytes);
     let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
     assert!(fs::metadata(&at).expect("stat").blocks() * 512 < 3_000_000);
     assert!(staging.staged(&wish) == Some(bytes.clone()));
     // What an unfinished run may have left where zeros belong does not stay.
     fs::write(&at, vec![7; bytes.len()]).expect("write");
     staging.restart();
-    for chunk in &staging.prepare(&wish) {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&bytes, chunk)), Written::Ok);
-    }
+    staging.arrive(&staging.prepare(&wish), &bytes);
     assert!(staging.staged(&wish) == Some(bytes));
 }
 
@@ -176,9 +175,7 @@ fn chunks_of_an_earlier_version_are_reused() {
     wish.earlier = Some((path("f"), earlier.content));
     let missing = staging.prepare(&wish);
     assert!((1..=2).contains(&missing.len()), "{missing:?}");
-    for chunk in &missing {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&new, chunk)), Written::Ok);
-    }
+    staging.arrive(&missing, &new);
     assert!(staging.staged(&wish) == Some(new));
 }
 
@@ -299,9 +296,7 @@ fn a_large_file_is_put_together_from_an_earlier_one_and_what_comes() {
     assert!((900_000..5_000_000).contains(&missing_bytes), "{missing:?}");
     let at = staging.world.at(".syncd/staging").join(staged_name(&wish.content).as_str());
     assert!(fs::metadata(&at).expect("stat").blocks() * 512 < 22_000_000, "zeros take room");
-    for chunk in missing.iter().rev() {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&new, chunk)), Written::Ok);
-    }
+    staging.arrive(missing.iter().rev(), &new);
     assert!(staging.staged(&wish) == Some(new));
 }
 
@@ -316,9 +311,7 @@ fn room_that_was_taken_on_the_disk_is_not_promised_as_well() {
     let has_room = fs::metadata(&at).expect("stat").blocks() * 512 >= 17_000_000;
     let promised = staging.stage.wanted.lock().missing_bytes;
     assert_eq!(promised, if has_room { 0 } else { 17_000_000 });
-    for chunk in &missing {
-        assert_eq!(staging.stage.write(chunk, &staging.chunk(&bytes, chunk)), Written::Ok);
-    }
+    staging.arrive(&missing, &bytes);
     assert_eq!(staging.stage.wanted.lock().missing_bytes, 0);
     assert!(staging.staged(&wish) == Some(bytes));
 }

@@ -84,15 +84,14 @@ impl<S: FolderStore> Engine<S> {
 
     /// Plans the window that follows; whether there is one.
     fn plan_following(&mut self, now: Duration) -> Result<bool, EngineError> {
-        let Some(mut before) = self.step.under_way.pop_back() else { return Ok(false) };
-        if before.then.is_none() {
-            before.then = Some(self.tree(before.roots.1).edit(before.edits.iter().cloned())?.root);
-        }
-        let taken: BTreeSet<_> = before.staged().collect();
-        self.step.under_way.push_back(before);
         let Some(before) = self.step.under_way.back() else { return Ok(false) };
-        let Some(searched) = &before.searched else { return Ok(false) };
-        let (edits, searched) = self.puts(searched, |edits| brings(edits, &taken))?;
+        let Some(searched) = before.searched.clone() else { return Ok(false) };
+        let taken: BTreeSet<_> = before.staged().collect();
+        if before.then.is_none() {
+            let then = self.tree(before.roots.1).edit(before.edits.iter().cloned())?.root;
+            self.step.under_way.back_mut().into_iter().for_each(|before| before.then = Some(then));
+        }
+        let (edits, searched) = self.puts(&searched, |edits| brings(edits, &taken))?;
         let window = match edits.is_empty() {
             true => None,
             false => Some(self.plan(now, Differences { edits, searched: Some(searched) })?),

@@ -115,21 +115,12 @@ impl<S: FolderStore> Engine<S> {
         mut window: Window,
         outcomes: Vec<(RelPath, Outcome)>,
     ) -> Result<(), EngineError> {
-        let is_overtaken = !self.is_still_wanted(&window)?;
-        if !is_overtaken {
-            window.move_on(self.state.entries);
-        }
-        if let (Some(searched), false) = (window.searched.take(), is_overtaken) {
-            if let Searched::Until(Bound::Excluded(path)) = &searched {
-                self.news.set_up_to(self.state.entries, path.clone());
-                self.step.up_to = Some((self.state.entries, path.clone()));
-            }
-            self.step.searched = searched;
-        }
+        let is_overtaken = self.is_overtaken(&mut window)?;
         let settle = match self.step.under_way.is_empty() {
             true => Settle::Everything,
             false => Settle::Paths(window.journalled().cloned().collect()),
         };
+        let used: Vec<_> = window.staged().collect();
         let mut changes = Changes { settle, records: window.records, ..Changes::default() };
         let blocked = window.blocked.into_iter().map(|path| (path, Why::Users));
         let not_empty = self.note_unplanned(&mut changes, window.waiting.into_iter().chain(blocked));
@@ -141,7 +132,6 @@ impl<S: FolderStore> Engine<S> {
         let taken = self.take_outcomes(now, &window.sources, &window.deletes, outcomes, &mut changes);
         self.judge_not_empty(&mut changes, not_empty);
         if !window.sources.is_empty() {
-            let used: Vec<_> = window.sources.values().filter_map(Source::staged).collect();
             self.staging.take(&used);
             self.forget(taken.left.into_iter().collect());
         }
@@ -171,6 +161,23 @@ impl<S: FolderStore> Engine<S> {
             self.forget(forgotten);
         }
         Ok(())
+    }
+
+    /// Whether the state wants something else by now at the paths of a window that has been carried out.
+    /// If not, that is how far the step has come.
+    fn is_overtaken(&mut self, window: &mut Window) -> Result<bool, EngineError> {
+        if !self.is_still_wanted(window)? {
+            return Ok(true);
+        }
+        window.move_on(self.state.entries);
+        if let Some(searched) = window.searched.take() {
+            if let Searched::Until(Bound::Excluded(path)) = &searched {
+                self.news.set_up_to(self.state.entries, path.clone());
+                self.step.up_to = Some((self.state.entries, path.clone()));
+            }
+            self.step.searched = searched;
+        }
+        Ok(false)
     }
 
     /// What has become of the operations of a window.
