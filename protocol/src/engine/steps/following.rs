@@ -96,9 +96,11 @@ impl<S: FolderStore> Engine<S> {
             true => None,
             false => Some(self.plan(now, Differences { edits, searched: Some(searched) })?),
         };
+        // One without anything to do on the disk is closed in its turn.
         let is_apart = |window: &Window| {
             let is_under_way = |path: &RelPath| self.step.under_way.iter().any(|before| before.has(path));
             window.end.is_some()
+                && !window.ops.is_empty()
                 && !window.ops.iter().any(|op| {
                     is_under_way(&op.path)
                         || op.source.left().is_some()
