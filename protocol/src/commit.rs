@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::{Content, Entry, EntryKey, Metadata};
-use crate::overlay::{Overlay, paths_of};
+use crate::overlay::{Overlay, copies_of, paths_of};
 use crate::path::RelPath;
 use crate::record::{Record, Seen, Shown};
 use crate::render::{Entries, Labels, Renderer};
@@ -198,7 +198,10 @@ impl<'a> Scan<'a> {
             for key in self.replaced(observation.record.as_ref())? {
                 // An apply was cut short between two names, or a copy was moved over an original
                 // that is gone: then another path still shows this entry.
-                let paths = paths_of(&self.records, &key)?;
+                // Its own path, which is asked for one by one, need not be if it has changed.
+                let is_changed = self.changed.contains_key(&key.path);
+                let paths =
+                    if is_changed { copies_of(&self.records, &key)? } else { paths_of(&self.records, &key)? };
                 if paths.iter().all(|path| self.changed.contains_key(path)) {
                     removed.insert(key);
                 }

@@ -94,7 +94,7 @@ fn names(record: &Record, key: &EntryKey) -> bool {
 }
 
 /// The paths beside its own whose records name this entry.
-fn copies_of(records: &dyn Records, key: &EntryKey) -> Result<Vec<RelPath>, StoreError> {
+pub(crate) fn copies_of(records: &dyn Records, key: &EntryKey) -> Result<Vec<RelPath>, StoreError> {
     let mut paths = Vec::new();
     for (path, record) in records.copies(key.path.parent().as_ref())? {
         if path != key.path && names(&record, key) {
@@ -118,6 +118,26 @@ impl Records for Overlay<'_> {
         children.extend(self.children_noted(directory));
         children.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(children)
+    }
+
+    fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        let mut beside = self.below.beside(from, limit)?;
+        let until = beside.last().filter(|_| beside.len() >= limit).map(|(path, _)| path.clone());
+        beside.retain(|(path, _)| !self.hides(path));
+        let noted = self.noted.range((Bound::Included(from), until.as_ref().map_or(Bound::Unbounded, Bound::Included)));
+        let directory = from.parent();
+        let noted = noted.take_while(|(path, _)| path.is_below(directory.as_ref()));
+        let noted = noted.filter(|(path, _)| path.is_beside(from));
+        let noted = noted.filter_map(|(path, record)| Some((path.clone(), record.clone()?)));
+        beside.extend(noted);
+        if until.is_some() && beside.len() < limit {
+            // What was hidden would seem to be the end.
+            beside = self.children(directory.as_ref())?;
+            beside.retain(|(path, _)| path >= from);
+        }
+        beside.sort_by(|(a, _), (b, _)| a.cmp(b));
+        beside.truncate(limit);
+        Ok(beside)
     }
 
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
@@ -147,7 +167,7 @@ impl Records for Overlay<'_> {
             return Ok(is_any);
         }
         // A removed directory was empty when it was removed, so direct children tell.
-        Ok(self.below.children(Some(path))?.iter().any(|(child, _)| !self.hides(child)))
+        Ok(self.below.child_paths(Some(path))?.iter().any(|child| !self.hides(child)))
     }
 
     fn with_content(&self, id: &ContentId, limit: usize) -> Result<Vec<RelPath>, StoreError> {

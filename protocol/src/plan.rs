@@ -97,18 +97,28 @@ pub enum Why {
 pub fn judge(view: &View<'_>, path: &RelPath, want: Option<&Shown>) -> Result<Verdict, TreeError> {
     let record = view.records.record(path)?;
     let Some(deed) = deed(record.as_ref(), want) else { return Ok(Verdict::Nothing) };
-    if record.as_ref().is_some_and(|record| record.ignored) || is_ignored(view, path, record.as_ref(), want) {
-        return Ok(Verdict::Wait(Why::Ignored));
-    }
-    if (view.is_touched)(path) {
-        return Ok(Verdict::Wait(Why::Users));
-    }
-    let moves_nothing = matches!(deed, Deed::Record | Deed::SetMetadata);
-    let obstacle = if moves_nothing { None } else { obstacle(view, path, record.as_ref(), want)? };
-    Ok(match obstacle {
+    Ok(match reason_to_wait(view, path, deed, record.as_ref(), want)? {
         Some(why) => Verdict::Wait(why),
         None => Verdict::Change(Change { path: path.clone(), deed, before: record, after: want.cloned() }),
     })
+}
+
+/// Why this cannot be done now, if so.
+fn reason_to_wait(
+    view: &View<'_>,
+    path: &RelPath,
+    deed: Deed,
+    record: Option<&Record>,
+    want: Option<&Shown>,
+) -> Result<Option<Why>, TreeError> {
+    if record.is_some_and(|record| record.ignored) || is_ignored(view, path, record, want) {
+        return Ok(Some(Why::Ignored));
+    }
+    if (view.is_touched)(path) {
+        return Ok(Some(Why::Users));
+    }
+    let moves_nothing = matches!(deed, Deed::Record | Deed::SetMetadata);
+    if moves_nothing { Ok(None) } else { obstacle(view, path, record, want) }
 }
 
 /// As what it shall be, or else as what it is.
@@ -193,8 +203,9 @@ pub fn plan(
     let view = &View { records: &records, ..*view };
     let mut open = Vec::new();
     for (path, want) in wants {
-        if let Some(deed) = deed(view.records.record(&path)?.as_ref(), want.as_ref()) {
-            open.push(Open { deed, path, want, why: Why::Users });
+        let record = view.records.record(&path)?;
+        if let Some(deed) = deed(record.as_ref(), want.as_ref()) {
+            open.push(Open { deed, path, record, want, why: Why::Users });
         }
     }
     open.sort_by(|a, b| {
@@ -216,6 +227,8 @@ pub fn plan(
 struct Open {
     deed: Deed,
     path: RelPath,
+    /// What is there; nothing but this change alters that.
+    record: Option<Record>,
     want: Option<Shown>,
     why: Why,
 }
@@ -235,14 +248,14 @@ impl Planner<'_> {
             let mut waiting = Vec::with_capacity(open.len());
             for mut step in open.drain(..) {
                 let view = View { records: &self.records, ..self.view };
-                match judge(&view, &step.path, step.want.as_ref())? {
-                    Verdict::Nothing => {}
-                    Verdict::Change(change) => {
-                        let record = change.after.clone().map(applied);
-                        self.records.note(&step.path, record);
-                        pass.push(change);
+                let (record, want) = (step.record.as_ref(), step.want.as_ref());
+                match reason_to_wait(&view, &step.path, step.deed, record, want)? {
+                    None => {
+                        self.records.note(&step.path, step.want.clone().map(applied));
+                        let Open { deed, path, record, want, .. } = step;
+                        pass.push(Change { path, deed, before: record, after: want });
                     }
-                    Verdict::Wait(why) => {
+                    Some(why) => {
                         step.why = why;
                         waiting.push(step);
                     }

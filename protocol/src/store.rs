@@ -60,6 +60,18 @@ pub trait Records {
     fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError>;
     /// The records directly inside `directory` (`None` is the root), ordered by path.
     fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError>;
+    /// The paths of [`children`](Self::children).
+    fn child_paths(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        Ok(self.children(directory)?.into_iter().map(|(path, _)| path).collect())
+    }
+    /// The first records of the directory of `from`, ordered by path, from this path on: `limit`, or
+    /// all if there are fewer.
+    fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        let mut beside = self.children(from.parent().as_ref())?;
+        beside.retain(|(path, _)| path >= from);
+        beside.truncate(limit);
+        Ok(beside)
+    }
     /// The records directly inside `directory` that stand for several entries, or for one of
     /// another path: conflict copies and merged equals. Few, and found by an index.
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError>;

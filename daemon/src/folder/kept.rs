@@ -48,6 +48,14 @@ impl Records for Kept {
         self.0.children(directory)
     }
 
+    fn child_paths(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        self.0.child_paths(directory)
+    }
+
+    fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        self.0.beside(from, limit)
+    }
+
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
         self.0.copies(directory)
     }
@@ -91,7 +99,7 @@ impl FolderStore for Kept {
             .collect())
     }
 
-    fn keep(&self, changes: &Changes) -> Result<(), StoreError> {
+    fn keep(&self, changes: Changes) -> Result<(), StoreError> {
         let saved = changes.saved.as_ref();
         if let Some(saved) = saved {
             self.keep_trust(saved.trusted)?;
@@ -104,21 +112,19 @@ impl FolderStore for Kept {
                 bytes: saved.totals.bytes,
             }),
             applied: saved.map(|saved| saved.applied),
-            records: changes.records.clone(),
-            journal_settle: changes.settle.clone(),
-            journal_begin: changes.journal.clone(),
+            records: changes.records,
+            journal_settle: changes.settle,
+            journal_begin: changes.journal,
             ..store::Changes::default()
         };
         let since = seconds_since_1970();
-        for (path, why) in &changes.unapplied {
+        for (path, why) in changes.unapplied {
             match why {
-                None => rows.pending_remove.push(path.clone()),
-                Some(why) => rows.pending_add.push(Pending {
-                    path: path.clone(),
-                    reason: reason_code(why.reason).into(),
-                    message: why.message.clone(),
-                    since,
-                }),
+                None => rows.pending_remove.push(path),
+                Some(Unapplied { reason, message }) => {
+                    let reason = reason_code(reason).into();
+                    rows.pending_add.push(Pending { path, reason, message, since });
+                }
             }
         }
         if let Some(heads) = &changes.heads {

@@ -104,7 +104,7 @@ pub fn recover(files: &HashContext, kept: &Kept) -> Result<(), Box<dyn std::erro
     apply::sweep(files.disk.as_ref(), &archive)?;
     if !journal.is_empty() {
         tracing::info!(paths = journal.len(), "a step that was cut short is settled");
-        kept.keep(&changes)?;
+        kept.keep(changes)?;
     }
     Ok(())
 }

@@ -31,11 +31,27 @@ pub(super) fn copies_in_directory() -> String {
     )
 }
 
+/// Records in directory `?2` of folder `?1` from name `?3` on, `?4` of them.
+pub(super) fn records_from_name() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM records r WHERE directory = {DIRECTORY} AND name >= ?3 ORDER BY name LIMIT ?4"
+    )
+}
+
+/// Names of records in directory `?2` of folder `?1`.
+pub(super) fn names_in_directory() -> String {
+    format!("SELECT r.name FROM records r WHERE directory = {DIRECTORY} ORDER BY name")
+}
+
+/// The path in a directory whose name is the first column.
+fn path_of(directory: Option<&RelPath>, row: &Row<'_>) -> Result<RelPath> {
+    let name = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    RelPath::join(directory, name).map_err(|error| super::DatabaseError::row(&error.to_string()))
+}
+
 /// A record out of [`COLUMNS`], of a directory.
 pub(super) fn read_row(directory: Option<&RelPath>, row: &Row<'_>) -> Result<(RelPath, Record)> {
-    let name: Vec<u8> = row.get(0)?;
-    let path =
-        RelPath::join(directory, &name).map_err(|error| super::DatabaseError::row(&error.to_string()))?;
+    let path = path_of(directory, row)?;
     let encoded = codec::Row { tag: row.get(1)?, inode: row.get(2)?, copy: row.get(3)?, body: row.get(4)? };
     let record = decode_record(&path, &encoded)?;
     Ok((path, record))
@@ -63,6 +79,34 @@ impl FolderStore {
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 found.push(read_row(directory, row)?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Up to `limit` records of a directory, from one of its paths on.
+    fn beside_path(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>> {
+        let (parent, key) = (from.parent(), key(Some(from)));
+        let (directory, name) = key::split(&key);
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(&records_from_name())?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = select.query(params![self.number, directory, name, limit])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push(read_row(parent.as_ref(), row)?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn names_in(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>> {
+        self.shared.connections.read(|connection| {
+            let mut select = connection.prepare_cached(&names_in_directory())?;
+            let mut rows = select.query(params![self.number, key(directory)])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push(path_of(directory, row)?);
             }
             Ok(found)
         })
@@ -166,6 +210,14 @@ impl Records for FolderStore {
     fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
         let all = format!("SELECT {COLUMNS} FROM records r WHERE directory = {DIRECTORY} ORDER BY name");
         Ok(self.in_directory(directory, &all)?)
+    }
+
+    fn child_paths(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        Ok(self.names_in(directory)?)
+    }
+
+    fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        Ok(self.beside_path(from, limit)?)
     }
 
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {

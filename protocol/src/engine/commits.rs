@@ -99,14 +99,16 @@ impl<S: FolderStore> Engine<S> {
             self.drop_deleted(&mut observations, &mut changes);
         }
         let files = self.state.totals.files;
-        let gone = if self.is_writer() { self.deletions(&observations)? } else { 0 };
+        // Without a bound nobody asks how many there are.
+        let is_judged = self.is_writer() && self.settings.hold_deletions > 0;
+        let gone = if is_judged { self.deletions(&observations)? } else { 0 };
         if self.guard.refuses(now, gone, files, self.settings.hold_deletions, true) {
             self.hold_deletions(gone, files, true);
             return Ok(());
         }
         let before = self.told;
         let nodes = self.note_and_commit(&observations, &mut changes)?;
-        self.keep(&changes)?;
+        self.keep(changes)?;
         if self.told != before {
             self.announce(before, &nodes);
         }
@@ -269,7 +271,7 @@ impl<S: FolderStore> Engine<S> {
             self.vouch_for_nothing(&mut changes);
         }
         self.guard.settle_scan();
-        self.keep(&changes)?;
+        self.keep(changes)?;
         if !self.is_writer() && self.settings.revert_local_changes {
             self.giving_up = self.local_changes_below(None);
         }

@@ -190,7 +190,7 @@ impl<S: FolderStore> Engine<S> {
         }
         let before = self.told;
         self.commit(Draft { version, removed: Vec::new(), put }, &mut changes)?;
-        self.keep(&changes)?;
+        self.keep(changes)?;
         self.announce(before, &[]);
         Ok(())
     }
@@ -213,7 +213,7 @@ impl<S: FolderStore> Engine<S> {
         self.leave_open(&mut changes, paths.iter().cloned())?;
         self.stuck.clear();
         self.retry(Reason::Waiting);
-        self.keep(&changes)?;
+        self.keep(changes)?;
         Ok(())
     }
 

@@ -342,7 +342,7 @@ impl<S: FolderStore> Engine<S> {
     }
 
     /// Keeps changes, all or none.
-    fn keep(&mut self, changes: &Changes) -> Result<(), StoreError> {
+    fn keep(&mut self, changes: Changes) -> Result<(), StoreError> {
         if let Some(held) = &mut self.held {
             held.add(&changes.records);
         }

@@ -16,7 +16,7 @@ pub trait FolderStore: NodeStore + Records {
     /// All paths that could not be applied, or that a reader changed.
     fn unapplied(&self) -> Result<Vec<(RelPath, Unapplied)>, StoreError>;
     /// Keeps all of `changes`, or nothing.
-    fn keep(&self, changes: &Changes) -> Result<(), StoreError>;
+    fn keep(&self, changes: Changes) -> Result<(), StoreError>;
     /// Forgets roots, heads, records and what was not applied: the database is as good as lost.
     fn forget(&self) -> Result<(), StoreError>;
 }

@@ -134,6 +134,19 @@ impl Records for Store {
         Ok(children)
     }
 
+    fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        let rows = self.rows.borrow();
+        let directory = from.parent();
+        let onward = rows
+            .records
+            .range::<RelPath, _>((Bound::Included(from), Bound::Unbounded))
+            .take_while(|(path, _)| path.is_below(directory.as_ref()));
+        let beside = onward.filter(|(path, _)| path.is_beside(from)).take(limit);
+        let beside: Vec<_> = beside.map(|(path, record)| (path.clone(), record.clone())).collect();
+        self.count(beside.len());
+        Ok(beside)
+    }
+
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
         let rows = self.rows.borrow();
         let paths = rows.copies.get(&directory.cloned());
@@ -177,7 +190,7 @@ impl FolderStore for Store {
         Ok(rows.unapplied.iter().map(|(path, why)| (path.clone(), why.clone())).collect())
     }
 
-    fn keep(&self, changes: &Changes) -> Result<(), StoreError> {
+    fn keep(&self, changes: Changes) -> Result<(), StoreError> {
         let mut rows = self.rows.borrow_mut();
         if let Some(saved) = changes.saved {
             for root in [saved.context, saved.entries, saved.applied] {
@@ -185,8 +198,8 @@ impl FolderStore for Store {
             }
             rows.saved = Some(saved);
         }
-        if let Some(heads) = &changes.heads {
-            rows.heads.clone_from(heads);
+        if let Some(heads) = changes.heads {
+            rows.heads = heads;
         }
         for (path, record) in &changes.records {
             rows.set(path, record.as_ref());
@@ -196,11 +209,11 @@ impl FolderStore for Store {
             Settle::Paths(paths) => paths.iter().for_each(|path| drop(rows.journal.remove(path))),
             Settle::Everything => rows.journal.clear(),
         }
-        rows.journal.extend(changes.journal.iter().cloned());
-        for (path, why) in &changes.unapplied {
+        rows.journal.extend(changes.journal);
+        for (path, why) in changes.unapplied {
             match why {
-                Some(why) => drop(rows.unapplied.insert(path.clone(), why.clone())),
-                None => drop(rows.unapplied.remove(path)),
+                Some(why) => drop(rows.unapplied.insert(path, why)),
+                None => drop(rows.unapplied.remove(&path)),
             }
         }
         Ok(())

@@ -46,7 +46,7 @@ impl<S: FolderStore> Engine<S> {
         };
         let paths = self.left_behind(&old)?;
         self.leave_open(&mut changes, paths)?;
-        self.keep(&changes)?;
+        self.keep(changes)?;
         let pushed: Vec<_> = wanted.pushed.values().cloned().collect();
         self.announce(before, &pushed);
         self.keep_pushed_lists(wanted.pushed)

@@ -158,7 +158,7 @@ impl<S: FolderStore> Engine<S> {
         if !self.is_writer() && self.heads.len() > 1 {
             self.heads = vec![signed];
             let changes = Changes { heads: Some(self.heads.clone()), ..Changes::default() };
-            self.keep(&changes)?;
+            self.keep(changes)?;
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl<S: FolderStore> Engine<S> {
             self.staging.take(&lacking);
             self.forget(lacking);
         }
-        self.keep(&changes)?;
+        self.keep(changes)?;
         if ops.is_empty() {
             return Ok(Some(window));
         }
@@ -154,7 +154,7 @@ impl<S: FolderStore> Engine<S> {
         if !taken.edits.is_empty() && self.is_writer() {
             self.commit_displaced(taken.edits, &mut changes)?;
         }
-        self.keep(&changes)?;
+        self.keep(changes)?;
         self.announce(before, &[]);
         if self.applied == self.state.entries {
             let forgotten = self.staging.clear();
@@ -315,7 +315,7 @@ impl<S: FolderStore> Engine<S> {
         let mut changes = Changes::default();
         let before = self.told;
         self.commit_displaced(edits, &mut changes)?;
-        self.keep(&changes)?;
+        self.keep(changes)?;
         self.announce(before, &[]);
         Ok(())
     }

@@ -94,17 +94,9 @@ impl Window {
     /// Turns the changes into operations, with moves where one path gives up what another wants.
     pub(super) fn add(&mut self, passes: Vec<Vec<Change>>, awaited: &BTreeSet<ContentId>) {
         for pass in passes {
-            let mut leaving: BTreeMap<ContentId, Change> = BTreeMap::new();
-            let mut rest = Vec::new();
-            for change in pass {
-                match (&change.deed, change.before.as_ref().map(|record| &record.shown.content)) {
-                    (Deed::Remove, Some(Content::File { id, .. })) if !leaving.contains_key(id) => {
-                        leaving.insert(*id, change);
-                    }
-                    _ => rest.push(change),
-                }
-            }
-            let mut ops = Vec::new();
+            let (gone, rest): (Vec<_>, Vec<_>) = pass.into_iter().partition(|c| given_up(c).is_some());
+            let mut leaving = Leaving::new(gone, !awaited.is_empty() || rest.iter().any(brings));
+            let mut ops = Vec::with_capacity(rest.len() + leaving.changes.len());
             for change in rest {
                 if change.deed == Deed::Record {
                     let kept = change.before.as_ref();
@@ -120,28 +112,57 @@ impl Window {
                 ops.push(Op { path: change.path, before: change.before, after: change.after, source });
             }
             // What a path will show after a scan is not removed before: then it is a rename.
-            let (kept, leaving): (Vec<_>, Vec<_>) =
-                leaving.into_iter().partition(|(id, _)| awaited.contains(id));
-            self.waiting.extend(kept.into_iter().map(|(_, change)| (change.path, Why::Users)));
-            let mut removals: Vec<_> = leaving.into_iter().map(|(_, change)| change).collect();
-            removals.sort_by(|a, b| b.path.cmp(&a.path));
+            let kept = awaited.iter().filter_map(|id| leaving.take(id));
+            self.waiting.extend(kept.map(|change| (change.path, Why::Users)));
             let at = ops.iter().position(|op| op.after.is_none()).unwrap_or(ops.len());
-            let removals = removals.into_iter().map(|c| Op {
+            let removals = leaving.changes.into_iter().flatten().map(|c| Op {
                 path: c.path,
                 before: c.before,
                 after: c.after,
                 source: Source::None,
             });
-            ops.splice(at..at, removals);
-            self.ops.extend(ops);
+            let others = ops.split_off(at);
+            self.ops.extend(ops.into_iter().chain(removals).chain(others));
         }
     }
 }
 
-fn source(change: &Change, leaving: &mut BTreeMap<ContentId, Change>) -> Source {
-    let brings = matches!(change.deed, Deed::Create | Deed::Replace);
+/// Files that go in a pass, in its order, until another path takes them.
+struct Leaving {
+    changes: Vec<Option<Change>>,
+    /// Where the first of each content is, if anybody asks.
+    places: BTreeMap<ContentId, usize>,
+}
+
+impl Leaving {
+    fn new(changes: Vec<Change>, is_asked: bool) -> Self {
+        let mut places = BTreeMap::new();
+        for (at, change) in changes.iter().enumerate().filter(|_| is_asked) {
+            if let Some(id) = given_up(change) {
+                places.entry(id).or_insert(at);
+            }
+        }
+        Self { changes: changes.into_iter().map(Some).collect(), places }
+    }
+
+    fn take(&mut self, id: &ContentId) -> Option<Change> {
+        self.changes.get_mut(self.places.remove(id)?)?.take()
+    }
+}
+
+/// The content that a path gives up, if all that becomes of it is that.
+fn given_up(change: &Change) -> Option<ContentId> {
+    let before = change.before.as_ref().filter(|_| change.deed == Deed::Remove)?;
+    before.shown.content.file()
+}
+
+fn brings(change: &Change) -> bool {
+    matches!(change.deed, Deed::Create | Deed::Replace)
+}
+
+fn source(change: &Change, leaving: &mut Leaving) -> Source {
     match change.after.as_ref().map(|after| &after.content) {
-        Some(Content::File { id, .. }) if brings => match leaving.remove(id) {
+        Some(Content::File { id, .. }) if brings(change) => match leaving.take(id) {
             Some(Change { path, before: Some(record), .. }) => Source::Moved(path, Box::new(record)),
             _ => Source::Staged(*id),
         },
