@@ -120,6 +120,16 @@ impl Records for Overlay<'_> {
         Ok(children)
     }
 
+    fn child_paths(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        let mut paths = self.below.child_paths(directory)?;
+        if self.range_below(directory).next().is_some() {
+            paths.retain(|path| !self.hides(path));
+            paths.extend(self.children_noted(directory).into_iter().map(|(path, _)| path));
+            paths.sort();
+        }
+        Ok(paths)
+    }
+
     fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
         let mut beside = self.below.beside(from, limit)?;
         let until = beside.last().filter(|_| beside.len() >= limit).map(|(path, _)| path.clone());

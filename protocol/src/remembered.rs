@@ -121,6 +121,14 @@ impl Records for Remembered<'_> {
         self.below.children(directory)
     }
 
+    fn child_paths(&self, directory: Option<&RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        self.below.child_paths(directory)
+    }
+
+    fn beside(&self, from: &RelPath, limit: usize) -> Result<Vec<(RelPath, Record)>, StoreError> {
+        self.below.beside(from, limit)
+    }
+
     fn copies(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
         self.below.copies(directory)
     }

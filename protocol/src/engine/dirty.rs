@@ -18,7 +18,7 @@ const QUIET_AT_MOST: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same while all that is heard is that something is removed, and nothing speaks for waiting: what
 /// is gone needs no more than one look, and peers can go along.
-const PATIENCE_WITH_REMOVALS: Duration = Duration::from_secs(1);
+const PATIENCE_WITH_REMOVALS: Duration = Duration::from_millis(500);
 /// More dirty paths than this are no longer told apart.
 pub(super) const MAX_PATHS: usize = 50_000;
 

@@ -1,34 +1,54 @@
 //! A set of small numbers, one bit each.
 
-/// A set of numbers below a length that is given when it is made.
+/// A set of numbers below a length that is given when it is made. Most contents are of one chunk: what
+/// fits into a word needs no memory of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bits {
-    words: Vec<u64>,
+    first: u64,
+    /// Those of the numbers from 64 on.
+    rest: Vec<u64>,
 }
 
 impl Bits {
     /// No number below `len`.
     pub(super) fn empty(len: usize) -> Self {
-        Self { words: vec![0; len.div_ceil(64)] }
+        Self { first: 0, rest: vec![0; len.div_ceil(64).saturating_sub(1)] }
     }
 
     /// All numbers below `len`.
     pub(super) fn full(len: usize) -> Self {
-        let mut bits = Self { words: vec![u64::MAX; len.div_ceil(64)] };
-        if let (Some(last), rest @ 1..) = (bits.words.last_mut(), len % 64) {
-            *last = (1 << rest) - 1;
+        let all = |len: usize| if len >= 64 { u64::MAX } else { (1 << len) - 1 };
+        let starts = (64..len).step_by(64);
+        Self { first: all(len), rest: starts.map(|start| all(len - start)).collect() }
+    }
+
+    fn word(&self, at: usize) -> Option<&u64> {
+        match at.checked_sub(1) {
+            None => Some(&self.first),
+            Some(at) => self.rest.get(at),
         }
-        bits
+    }
+
+    fn word_mut(&mut self, at: usize) -> Option<&mut u64> {
+        match at.checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(at) => self.rest.get_mut(at),
+        }
+    }
+
+    fn words(&self, from: usize) -> impl Iterator<Item = &u64> {
+        let first = (from == 0).then_some(&self.first);
+        first.into_iter().chain(self.rest.iter().skip(from.saturating_sub(1)))
     }
 
     pub(super) fn has(&self, at: usize) -> bool {
-        self.words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+        self.word(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
     /// Adds a number below the length. Whether it is new.
     pub(super) fn add(&mut self, at: usize) -> bool {
         let is_new = !self.has(at);
-        if let Some(word) = self.words.get_mut(at / 64) {
+        if let Some(word) = self.word_mut(at / 64) {
             *word |= 1 << (at % 64);
         }
         is_new
@@ -37,7 +57,7 @@ impl Bits {
     /// Takes a number out. Whether it was in.
     pub(super) fn remove(&mut self, at: usize) -> bool {
         let was_in = self.has(at);
-        if let Some(word) = self.words.get_mut(at / 64) {
+        if let Some(word) = self.word_mut(at / 64) {
             *word &= !(1 << (at % 64));
         }
         was_in
@@ -45,8 +65,8 @@ impl Bits {
 
     /// The numbers from `from` on, ascending, that are also in `other`. Skips 64 at a time.
     pub(super) fn both_from<'a>(&'a self, other: &'a Self, from: usize) -> impl Iterator<Item = usize> + 'a {
-        let words = self.words.iter().zip(&other.words).enumerate().skip(from / 64);
-        words.flat_map(move |(at, (a, b))| {
+        let words = self.words(from / 64).zip(other.words(from / 64)).zip(from / 64..);
+        words.flat_map(move |((a, b), at)| {
             let mask = if at == from / 64 { u64::MAX << (from % 64) } else { u64::MAX };
             ones(a & b & mask).map(move |bit| at * 64 + bit)
         })

@@ -216,7 +216,9 @@ impl Scheduler {
         missing: impl IntoIterator<Item = (u64, u32)>,
         priority: Priority,
     ) -> bool {
-        let missing: BTreeMap<u64, u32> = missing.into_iter().take(self.limits.wanted_chunks + 1).collect();
+        let mut missing: Vec<_> = missing.into_iter().take(self.limits.wanted_chunks + 1).collect();
+        missing.sort_unstable();
+        missing.dedup_by_key(|(number, _)| *number);
         let replaced = self.wants.get(&content).map_or(0, |want| want.open);
         if self.chunks - replaced + missing.len() > self.limits.wanted_chunks {
             return false;
@@ -299,10 +301,13 @@ impl Scheduler {
             let (is_single, place) = (want.is_single(), want.place());
             self.enlist_scarce(content, is_single, place);
         } else if after.scarce == 0 && before.scarce > 0 {
-            let place = want.place();
-            self.scarce_small.remove(&content);
-            self.scarce_large.remove(&place);
-            self.own.remove(&place);
+            if want.is_single() {
+                self.scarce_small.remove(&content);
+            } else {
+                let place = want.place();
+                self.scarce_large.remove(&place);
+                self.own.remove(&place);
+            }
         }
         Some(answer)
     }
@@ -325,12 +330,23 @@ impl Scheduler {
         }
     }
 
+    fn unlist_scarce(&mut self, want: &Want) {
+        if want.is_single() {
+            self.scarce_small.remove(&want.content);
+        } else {
+            self.scarce_large.remove(&want.place());
+            self.own.remove(&want.place());
+        }
+    }
+
     fn remove_want(&mut self, content: ContentId) -> Option<Box<Want>> {
         let want = self.wants.remove(&content)?;
-        self.ready.remove(&want.rank());
-        self.scarce_small.remove(&content);
-        self.scarce_large.remove(&want.place());
-        self.own.remove(&want.place());
+        if want.standing.waiting > 0 {
+            self.ready.remove(&want.rank());
+        }
+        if want.standing.scarce > 0 {
+            self.unlist_scarce(&want);
+        }
         self.doubted.remove(&content);
         if let Some(since) = want.unservable_since {
             self.suspects.remove(&(since, content));

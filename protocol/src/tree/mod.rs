@@ -58,11 +58,13 @@ struct Lately<I: Item> {
     nodes: BTreeMap<NodeId, Rc<Node<I>>>,
     /// The last leaf of them.
     leaf: Option<Rc<Node<I>>>,
+    /// Nothing lies from this key on before that leaf.
+    gap: Option<I::Key>,
 }
 
 impl<I: Item> Default for Lately<I> {
     fn default() -> Self {
-        Self { nodes: BTreeMap::new(), leaf: None }
+        Self { nodes: BTreeMap::new(), leaf: None, gap: None }
     }
 }
 
@@ -109,38 +111,51 @@ impl<'s, I: Item> Tree<'s, I> {
     /// Shows the items from a key on, in order, until `take` has enough. Costs less than a
     /// [`range`](Self::range) where few items of many places are wanted.
     fn look(&self, from: Bound<&I::Key>, take: &mut dyn FnMut(&I) -> bool) -> Result<(), TreeError> {
-        let leaf = self.lately.borrow().leaf.clone();
-        let Some(Node::Leaf(items)) = leaf.as_deref().filter(|leaf| leaf.spans(from)) else {
-            return self.look_into(&self.root, None, from, take).map(drop);
+        let leaf = {
+            let lately = self.lately.borrow();
+            lately.leaf.clone().filter(|leaf| leaf.spans(from, lately.gap.as_ref()))
+        };
+        let Some(Node::Leaf(items)) = leaf.as_deref() else {
+            let mut is_first = true;
+            return self.look_into(&self.root, None, from, &mut is_first, take).map(drop);
         };
         let at = items.partition_point(|item| is_before(&from, |key| item.cmp_key(key)));
         match items.last() {
             Some(last) if items[at..].iter().all(&mut *take) => {
-                self.look_into(&self.root, None, Bound::Excluded(&last.key()), take).map(drop)
+                let mut is_first = true;
+                self.look_into(&self.root, None, Bound::Excluded(&last.key()), &mut is_first, take).map(drop)
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether `take` wants more.
+    /// Whether `take` wants more. `is_first`: until a leaf has been looked into.
     fn look_into(
         &self,
         id: &NodeId,
         level: Option<u8>,
         from: Bound<&I::Key>,
+        is_first: &mut bool,
         take: &mut dyn FnMut(&I) -> bool,
     ) -> Result<bool, TreeError> {
         let node = self.load_lately(id, level)?;
         match &*node {
             Node::Leaf(items) => {
-                self.lately.borrow_mut().leaf = Some(node.clone());
                 let at = items.partition_point(|item| is_before(&from, |key| item.cmp_key(key)));
+                let mut lately = self.lately.borrow_mut();
+                lately.leaf = Some(node.clone());
+                lately.gap = match from {
+                    Bound::Included(key) if at == 0 && *is_first => Some(key.clone()),
+                    _ => None,
+                };
+                drop(lately);
+                *is_first = false;
                 Ok(items[at..].iter().all(take))
             }
             Node::Inner { level, children } => {
                 let at = children.partition_point(|child| is_before(&from, |key| child.last.cmp(key)));
                 for child in &children[at..] {
-                    if !self.look_into(&child.id, Some(level - 1), from, take)? {
+                    if !self.look_into(&child.id, Some(level - 1), from, is_first, take)? {
                         return Ok(false);
                     }
                 }

@@ -69,12 +69,13 @@ impl<I: Item> Node<I> {
     }
 
     /// Whether a range that begins so begins within this leaf.
-    pub(super) fn spans(&self, from: Bound<&I::Key>) -> bool {
+    pub(super) fn spans(&self, from: Bound<&I::Key>, gap: Option<&I::Key>) -> bool {
         let (Self::Leaf(items), Bound::Included(key) | Bound::Excluded(key)) = (self, from) else {
             return false;
         };
         let (first, last) = (items.first(), items.last());
-        first.is_some_and(|item| item.cmp_key(key).is_le())
+        let is_behind = |first: &I| first.cmp_key(key).is_le() || gap.is_some_and(|gap| gap <= key);
+        first.is_some_and(is_behind)
             && last.is_some_and(|item| item.cmp_key(key).is_ge())
     }
 

@@ -30,6 +30,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The contents of the running step.
 pub(super) struct Staging {
     contents: BTreeMap<ContentId, Box<Content>>,
+    /// How many windows have wanted something.
+    windows: u64,
     /// The content that was found open last.
     open: Option<ContentId>,
     lists: NodeFetch,
@@ -56,6 +58,8 @@ struct Content {
     path: RelPath,
     /// No window has wanted it yet, only one to come.
     is_ahead: bool,
+    /// The last window for which it was [retained](Staging::retain).
+    window: u64,
     /// It was found at another path since it was looked for.
     is_found: bool,
     progress: Progress,
@@ -92,6 +96,7 @@ impl Default for Staging {
     fn default() -> Self {
         Self {
             contents: BTreeMap::new(),
+            windows: 0,
             open: None,
             lists: NodeFetch::default(),
             pushed: BTreeMap::new(),
@@ -125,7 +130,7 @@ impl Staging {
         self.partial.remove(&wish.content);
         let id = wish.content;
         let content =
-            || Box::new(Content { wish, path: path.clone(), is_ahead: false, is_found: false, progress });
+            || Box::new(Content { wish, path: path.clone(), is_ahead: false, window: 0, is_found: false, progress });
         self.contents.entry(id).or_insert_with(content);
     }
 
@@ -187,16 +192,16 @@ impl Staging {
     }
 
     /// A window wants these. Forgets what neither it nor a later one does; answers what that was.
-    pub(super) fn retain(&mut self, wanted: &BTreeSet<ContentId>) -> Vec<ContentId> {
-        let mut others = Vec::new();
+    pub(super) fn retain(&mut self, wanted: impl Iterator<Item = ContentId>) -> Vec<ContentId> {
+        self.windows += 1;
         for id in wanted {
-            self.contents.get_mut(id).into_iter().for_each(|content| content.is_ahead = false);
-        }
-        for (id, _) in self.contents.iter().filter(|(_, content)| !content.is_ahead) {
-            if !wanted.contains(id) {
-                others.push(*id);
+            if let Some(content) = self.contents.get_mut(&id) {
+                (content.is_ahead, content.window) = (false, self.windows);
             }
         }
+        let is_other = |content: &Content| !content.is_ahead && content.window != self.windows;
+        let others = self.contents.iter().filter(|(_, content)| is_other(content));
+        let others: Vec<_> = others.map(|(id, _)| *id).collect();
         self.take(&others);
         others
     }

@@ -220,21 +220,22 @@ impl<S: FolderStore> Engine<S> {
         let applied = self.tree(self.planned());
         let takes = |key: &EntryKey| edits.binary_search_by(|(taken, _)| taken.cmp(key)).is_ok();
         let mut put_off = Vec::new();
+        // What is taken need not be looked at again: of a directory within another it decides nothing.
+        let mut left = applied.range(Bound::Unbounded);
+        let mut next_left: Option<EntryKey> = None;
         for ((path, want), (next, _)) in wants.iter().zip(wants.iter().skip(1)) {
             if want.is_some() || !next.is_below(Some(path)) {
                 continue;
             }
-            let mut below = applied.range(Bound::Unbounded);
-            below.seek_past(|key| key.path <= *path);
-            for entry in below {
-                let key = entry?.key();
-                if !key.path.is_below(Some(path)) {
-                    break;
-                }
-                if !takes(&key) {
-                    put_off.push(path.clone());
-                    break;
-                }
+            if next_left.as_ref().is_none_or(|key| key.path <= *path) {
+                left.seek_past(|key| key.path <= *path);
+                next_left = left.next().transpose()?.map(|entry| entry.key());
+            }
+            while next_left.as_ref().is_some_and(|key| key.path.is_below(Some(path)) && takes(key)) {
+                next_left = left.next().transpose()?.map(|entry| entry.key());
+            }
+            if next_left.as_ref().is_some_and(|key| key.path.is_below(Some(path))) {
+                put_off.push(path.clone());
             }
         }
         put_off.iter().for_each(|path| drop(wants.remove(path)));

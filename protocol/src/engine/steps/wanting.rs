@@ -21,8 +21,7 @@ impl<S: FolderStore> Engine<S> {
     /// A window is the next one: its contents are wanted, and of others those of windows to come.
     pub(super) fn want_window(&mut self, window: Window) -> Result<(), EngineError> {
         let under_way = self.step.under_way.iter().flat_map(Window::staged);
-        let wanted = window.ops.iter().filter_map(Op::staged).chain(under_way).collect();
-        let forgotten = self.staging.retain(&wanted);
+        let forgotten = self.staging.retain(window.ops.iter().filter_map(Op::staged).chain(under_way));
         self.forget(forgotten);
         self.want_contents(&window)?;
         self.step.window = Some(window);
