@@ -13,7 +13,7 @@ use crate::store::NodeId;
 use crate::tree::PullError;
 
 use super::holding::present;
-use super::{Failure, PATIENCE, Progress};
+use super::{Failure, PATIENCE, Progress, Staging};
 
 impl<S: FolderStore> Engine<S> {
     /// Nobody waits for these any more, unless they are all that is left of a user's edit, or have
@@ -76,7 +76,10 @@ impl<S: FolderStore> Engine<S> {
     pub(in crate::engine) fn prepare(&mut self) -> Result<(), EngineError> {
         let mut ready = Vec::new();
         let mut spoilt = Vec::new();
-        for (id, content) in &mut self.staging.contents {
+        let Staging { contents, listing, .. } = &mut self.staging;
+        listing.retain(|id| matches!(contents.get(id).map(|c| &c.progress), Some(Progress::List(_))));
+        for id in &self.staging.listing {
+            let Some(content) = self.staging.contents.get_mut(id) else { continue };
             let Progress::List(pull) = &mut content.progress else { continue };
             match pull.poll_missing(&self.store, 256, &self.staging.pushed) {
                 Err(PullError::Store(error)) => return Err(error.into()),
@@ -141,7 +144,8 @@ impl<S: FolderStore> Engine<S> {
         let answer = self.staging.lists.answer(ticket, answer);
         for (id, bytes) in answer.arrived {
             let liar = NodeId::of(&bytes) != id;
-            for content in self.staging.contents.values_mut() {
+            for content in &self.staging.listing {
+                let Some(content) = self.staging.contents.get_mut(content) else { continue };
                 let Progress::List(pull) = &mut content.progress else { continue };
                 if liar || !pull.wants(&id) {
                     continue;

@@ -30,6 +30,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The contents of the running step.
 pub(super) struct Staging {
     contents: BTreeMap<ContentId, Box<Content>>,
+    /// Those whose chunk lists are on their way, and perhaps some of which they no longer are.
+    listing: BTreeSet<ContentId>,
+    /// How many are wanted for windows to come alone.
+    ahead: usize,
     /// How many windows have wanted something.
     windows: u64,
     /// The content that was found open last.
@@ -96,6 +100,8 @@ impl Default for Staging {
     fn default() -> Self {
         Self {
             contents: BTreeMap::new(),
+            listing: BTreeSet::new(),
+            ahead: 0,
             windows: 0,
             open: None,
             lists: NodeFetch::default(),
@@ -122,6 +128,9 @@ impl Staging {
     /// Wants a content, unless it is wanted already.
     pub(super) fn want(&mut self, path: &RelPath, wish: Prepare) {
         let long = wish.size > MIN_CHUNK_BYTES as u64;
+        if long && !self.has(&wish.content) {
+            self.listing.insert(wish.content);
+        }
         let progress = if long {
             Progress::List(Pull::new(NodeId(wish.content.0), ExpectedPart::Root { size: wish.size }))
         } else {
@@ -140,12 +149,13 @@ impl Staging {
         if !self.has(&id) {
             self.want(path, wish);
             self.contents.get_mut(&id).into_iter().for_each(|content| content.is_ahead = true);
+            self.ahead += 1;
         }
     }
 
     /// How many contents are wanted for windows to come.
     pub(super) fn count_ahead(&self) -> usize {
-        self.contents.values().filter(|content| content.is_ahead).count()
+        self.ahead
     }
 
     /// Whether a content is wanted already.
@@ -156,6 +166,7 @@ impl Staging {
     /// What this disk could not take is wanted anew, if it is wanted still.
     pub(super) fn forget_failures(&mut self) {
         self.contents.retain(|_, content| !matches!(content.progress, Progress::Failed(Failure::Disk(_))));
+        self.ahead = self.contents.values().filter(|content| content.is_ahead).count();
     }
 
     /// Whether nothing is wanted.
@@ -171,7 +182,9 @@ impl Staging {
     /// These have been taken out of staging; whoever wants them again prepares them again.
     pub(super) fn take(&mut self, contents: &[ContentId]) {
         for content in contents {
-            self.contents.remove(content);
+            if self.contents.remove(content).is_some_and(|known| known.is_ahead) {
+                self.ahead -= 1;
+            }
             self.scheduler.forget(*content);
         }
     }
@@ -194,14 +207,19 @@ impl Staging {
     /// A window wants these. Forgets what neither it nor a later one does; answers what that was.
     pub(super) fn retain(&mut self, wanted: impl Iterator<Item = ContentId>) -> Vec<ContentId> {
         self.windows += 1;
+        let mut found = 0;
         for id in wanted {
             if let Some(content) = self.contents.get_mut(&id) {
-                (content.is_ahead, content.window) = (false, self.windows);
+                self.ahead -= usize::from(std::mem::take(&mut content.is_ahead));
+                found += usize::from(std::mem::replace(&mut content.window, self.windows) != self.windows);
             }
         }
-        let is_other = |content: &Content| !content.is_ahead && content.window != self.windows;
-        let others = self.contents.iter().filter(|(_, content)| is_other(content));
-        let others: Vec<_> = others.map(|(id, _)| *id).collect();
+        let mut others = Vec::new();
+        if found + self.ahead < self.contents.len() {
+            let is_other = |content: &Content| !content.is_ahead && content.window != self.windows;
+            let unwanted = self.contents.iter().filter(|(_, content)| is_other(content));
+            others.extend(unwanted.map(|(id, _)| *id));
+        }
         self.take(&others);
         others
     }
@@ -244,6 +262,8 @@ impl Staging {
             self.scheduler.forget(*content);
         }
         self.lists = NodeFetch::default();
+        self.listing.clear();
+        self.ahead = 0;
         std::mem::take(&mut self.contents).into_keys().collect()
     }
 
@@ -324,8 +344,10 @@ impl Staging {
     }
 
     fn fail_lists(&mut self) -> bool {
-        for content in self.contents.values_mut() {
-            if matches!(content.progress, Progress::List(_)) {
+        for id in std::mem::take(&mut self.listing) {
+            if let Some(content) = self.contents.get_mut(&id)
+                && matches!(content.progress, Progress::List(_))
+            {
                 content.progress = Progress::Failed(Failure::Nobody);
             }
         }
