@@ -134,7 +134,9 @@ impl Records for Overlay<'_> {
         let mut beside = self.below.beside(from, limit)?;
         let until = beside.last().filter(|_| beside.len() >= limit).map(|(path, _)| path.clone());
         beside.retain(|(path, _)| !self.hides(path));
-        let noted = self.noted.range((Bound::Included(from), until.as_ref().map_or(Bound::Unbounded, Bound::Included)));
+        let noted = self
+            .noted
+            .range((Bound::Included(from), until.as_ref().map_or(Bound::Unbounded, Bound::Included)));
         let directory = from.parent();
         let noted = noted.take_while(|(path, _)| path.is_below(directory.as_ref()));
         let noted = noted.filter(|(path, _)| path.is_beside(from));

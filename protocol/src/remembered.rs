@@ -42,7 +42,8 @@ impl Page {
     fn find(&mut self, path: &RelPath) -> Option<Option<Record>> {
         let from = self.from.as_ref()?;
         let reaches = |(last, _): &(RelPath, Record)| path <= last;
-        if !path.is_beside(from) || path < from || !(self.is_end || self.records.last().is_some_and(reaches)) {
+        if !path.is_beside(from) || path < from || !(self.is_end || self.records.last().is_some_and(reaches))
+        {
             return None;
         }
         self.used += 1;
@@ -148,5 +149,99 @@ impl Records for Remembered<'_> {
 
     fn with_stat(&self, stat: &Stat) -> Result<Vec<RelPath>, StoreError> {
         self.below.with_stat(stat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Content, Metadata};
+    use crate::overlay::Overlay;
+    use crate::record::Shown;
+    use std::cell::Cell;
+
+    /// Records in memory, and how often anything was asked.
+    #[derive(Default)]
+    struct Known {
+        records: BTreeMap<RelPath, Record>,
+        asked: Cell<usize>,
+    }
+
+    impl Records for Known {
+        fn record(&self, path: &RelPath) -> Result<Option<Record>, StoreError> {
+            self.asked.set(self.asked.get() + 1);
+            Ok(self.records.get(path).cloned())
+        }
+        fn children(&self, directory: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+            self.asked.set(self.asked.get() + 1);
+            let inside = self.records.iter().filter(|(path, _)| path.is_directly_in(directory));
+            Ok(inside.map(|(path, record)| (path.clone(), record.clone())).collect())
+        }
+        fn copies(&self, _: Option<&RelPath>) -> Result<Vec<(RelPath, Record)>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn any_below(&self, path: &RelPath) -> Result<bool, StoreError> {
+            Ok(self.records.keys().any(|other| other.is_below(Some(path))))
+        }
+        fn with_content(&self, _: &ContentId, _: usize) -> Result<Vec<RelPath>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn with_stat(&self, _: &Stat) -> Result<Vec<RelPath>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn path(directory: u64, name: u64) -> RelPath {
+        RelPath::parse(format!("d{directory}/f{name:03}").as_bytes()).expect("a path")
+    }
+
+    fn record(size: u64) -> Record {
+        let content = Content::File { id: ContentId([0; 32]), size };
+        let shown = Shown { content, metadata: Metadata::default(), entries: Vec::new() };
+        Record { shown, stat: None, ignored: false }
+    }
+
+    /// Three in four of 300 names in each of four directories.
+    fn known() -> Known {
+        let all = (0..4).flat_map(|directory| (0..300).map(move |name| (directory, name)));
+        let there = all.filter(|(directory, name)| (directory + name) % 4 > 0);
+        let records = there.map(|(directory, name)| (path(directory, name), record(name))).collect();
+        Known { records, ..Known::default() }
+    }
+
+    #[test]
+    fn neighbours_are_fetched_together_and_are_what_each_of_them_is() {
+        for step in [1, 7, 83] {
+            let known = known();
+            let remembered = Remembered::new(&known);
+            let mut looked_at = 0;
+            for n in (0..1200).step_by(step) {
+                let path = path(n / 300, n % 300);
+                let found = remembered.record(&path).expect("reads");
+                assert_eq!(found.as_ref(), known.records.get(&path), "{path}");
+                looked_at += 1;
+            }
+            let most = if step == 1 { 30 } else { looked_at };
+            assert!(known.asked.get() <= most, "{} of {looked_at}", known.asked.get());
+        }
+    }
+
+    #[test]
+    fn what_is_noted_above_records_is_found_beside_others() {
+        let known = known();
+        let mut overlay = Overlay::new(&known);
+        for name in (0..300).step_by(3) {
+            overlay.note(&path(1, name), (name % 2 == 0).then(|| record(1_000 + name)));
+        }
+        let directory = path(1, 0).parent();
+        let children = overlay.children(directory.as_ref()).expect("reads");
+        let paths: Vec<_> = children.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(overlay.child_paths(directory.as_ref()).expect("reads"), paths);
+        for (from, limit) in [(0, 5), (0, 1_000), (17, 64), (150, 1), (290, 100), (299, 2)] {
+            let mut expected = children.clone();
+            expected.retain(|(at, _)| *at >= path(1, from));
+            expected.truncate(limit);
+            assert_eq!(overlay.beside(&path(1, from), limit).expect("reads"), expected, "from {from}");
+        }
     }
 }

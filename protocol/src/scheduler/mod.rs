@@ -301,13 +301,8 @@ impl Scheduler {
             let (is_single, place) = (want.is_single(), want.place());
             self.enlist_scarce(content, is_single, place);
         } else if after.scarce == 0 && before.scarce > 0 {
-            if want.is_single() {
-                self.scarce_small.remove(&content);
-            } else {
-                let place = want.place();
-                self.scarce_large.remove(&place);
-                self.own.remove(&place);
-            }
+            let (is_single, place) = (want.is_single(), want.place());
+            self.unlist_scarce(content, is_single, place);
         }
         Some(answer)
     }
@@ -330,12 +325,12 @@ impl Scheduler {
         }
     }
 
-    fn unlist_scarce(&mut self, want: &Want) {
-        if want.is_single() {
-            self.scarce_small.remove(&want.content);
+    fn unlist_scarce(&mut self, content: ContentId, is_single: bool, place: Place) {
+        if is_single {
+            self.scarce_small.remove(&content);
         } else {
-            self.scarce_large.remove(&want.place());
-            self.own.remove(&want.place());
+            self.scarce_large.remove(&place);
+            self.own.remove(&place);
         }
     }
 
@@ -345,7 +340,7 @@ impl Scheduler {
             self.ready.remove(&want.rank());
         }
         if want.standing.scarce > 0 {
-            self.unlist_scarce(&want);
+            self.unlist_scarce(content, want.is_single(), want.place());
         }
         self.doubted.remove(&content);
         if let Some(since) = want.unservable_since {

@@ -65,12 +65,7 @@ pub(super) struct Want {
 
 impl Want {
     /// `missing`: numbers and lengths, by number.
-    pub(super) fn new(
-        content: ContentId,
-        priority: Priority,
-        size: u64,
-        missing: Vec<(u64, u32)>,
-    ) -> Self {
+    pub(super) fn new(content: ContentId, priority: Priority, size: u64, missing: Vec<(u64, u32)>) -> Self {
         let bytes = missing.iter().map(|(_, len)| u64::from(*len)).sum();
         let chunk = |(number, len)| Chunk { number, len, holders: 0, sure: 0, asks: 0, has_arrived: false };
         let chunks: Vec<_> = missing.into_iter().map(chunk).collect();

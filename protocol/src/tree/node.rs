@@ -75,8 +75,7 @@ impl<I: Item> Node<I> {
         };
         let (first, last) = (items.first(), items.last());
         let is_behind = |first: &I| first.cmp_key(key).is_le() || gap.is_some_and(|gap| gap <= key);
-        first.is_some_and(is_behind)
-            && last.is_some_and(|item| item.cmp_key(key).is_ge())
+        first.is_some_and(is_behind) && last.is_some_and(|item| item.cmp_key(key).is_ge())
     }
 
     /// The address and the bytes; refuses a node that others would refuse for its size.

@@ -84,9 +84,16 @@ fn check_paths(folder: &impl Records, model: &Model, at: &RelPath) {
     assert_eq!(folder.record(at).expect("reads").as_ref(), model.get(at));
     let below = chosen(model, |p, _| p.is_below(Some(at)));
     assert_eq!(folder.any_below(at).expect("reads"), !below.is_empty(), "{at}");
+    let mut beside = chosen(model, |p, _| p.is_beside(at) && p >= at);
+    for limit in [100, 2, 1] {
+        beside.truncate(limit);
+        assert_eq!(folder.beside(at, limit).expect("reads"), beside);
+    }
     for directory in [Some(at), None] {
         let children = chosen(model, |p, _| p.parent().as_ref() == directory);
         assert_eq!(folder.children(directory).expect("reads"), children);
+        let paths: Vec<_> = children.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(folder.child_paths(directory).expect("reads"), paths);
         let copies: Vec<_> = children.into_iter().filter(is_copy).collect();
         assert_eq!(folder.copies(directory).expect("reads"), copies);
     }

@@ -138,8 +138,16 @@ impl Staging {
         };
         self.partial.remove(&wish.content);
         let id = wish.content;
-        let content =
-            || Box::new(Content { wish, path: path.clone(), is_ahead: false, window: 0, is_found: false, progress });
+        let content = || {
+            Box::new(Content {
+                wish,
+                path: path.clone(),
+                is_ahead: false,
+                window: 0,
+                is_found: false,
+                progress,
+            })
+        };
         self.contents.entry(id).or_insert_with(content);
     }
 

@@ -206,3 +206,28 @@ fn unsorted_edits_and_missing_nodes_are_errors() {
     let errors: Vec<_> = gone.range(Bound::Unbounded).collect();
     assert!(matches!(&errors[..], [Err(TreeError::Missing(_))]));
 }
+
+/// In and out of what is there, forward, back, and across: what was looked into before decides nothing.
+#[test]
+fn a_tree_that_was_asked_before_answers_as_one_that_was_not() {
+    let store = MemoryNodes::new();
+    let mut model = large();
+    let paths: Vec<_> = model.keys().map(|key| key.path.clone()).collect();
+    let mut kept = 0;
+    model.retain(|_, _| {
+        kept += 1;
+        kept % 1_000 > 700
+    });
+    let asked = tree(&store, &model);
+    let forward = (0..paths.len()).step_by(37);
+    let across = (0..1_000).map(|n| n * 7_919 % paths.len());
+    for at in forward.clone().chain(forward.rev()).chain(across) {
+        let fresh = Tree::<Entry>::new(&store, asked.root());
+        assert_eq!(asked.group(&paths[at]).expect("whole"), fresh.group(&paths[at]).expect("whole"));
+    }
+    let loads = store.loads();
+    for path in &paths[200..600] {
+        assert!(asked.at(path).expect("whole").is_empty());
+    }
+    assert!(store.loads() - loads <= 4, "{} loads where nothing is", store.loads() - loads);
+}
