@@ -144,8 +144,25 @@ pub(super) fn own_path(descriptor: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
 
+/// The system refuses to link a descriptor without a path: only root may, or whoever has opened it
+/// since Linux 6.10.
+static NEEDS_PATH: AtomicBool = AtomicBool::new(false);
+
 /// Gives a file a name in a directory; `AlreadyExists` if that is taken.
 pub(super) fn link(file: &File, directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    if !NEEDS_PATH.load(Ordering::Relaxed) {
+        match rustix::fs::linkat(file, c"", directory, name, AtFlags::EMPTY_PATH) {
+            // What it says when it refuses, and also when the directory is no more.
+            Err(Errno::NOENT) => {}
+            linked => return Ok(linked?),
+        }
+    }
+    link_by_path(file, directory, name)?;
+    NEEDS_PATH.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+fn link_by_path(file: &File, directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::linkat(CWD, own_path(file), directory, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 

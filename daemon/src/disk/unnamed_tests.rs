@@ -48,6 +48,15 @@ fn what_is_in_its_way_stays_and_it_stays_staged() {
 }
 
 #[test]
+fn a_system_that_wants_a_path_is_given_one() {
+    let (root, disk) = folder();
+    disk.stage_whole(&staged("content-1"), b"new", 0o644).expect("stage");
+    let place = |file: &File| disk.at(&at("f"), |directory, name| link_by_path(file, directory, name));
+    disk.unnamed.place(&staged("content-1"), place).expect("it has no name").expect("it gets one");
+    assert_eq!(fs::read(root.path().join("f")).expect("read"), b"new");
+}
+
+#[test]
 fn a_name_is_given_once() {
     let (_root, disk) = folder();
     let taken = |done: io::Result<()>| done.expect_err("taken").kind() == io::ErrorKind::AlreadyExists;

@@ -60,7 +60,11 @@ pub fn open(path: &Path, root_id: &[u8; 16], kept: &Kept, nonce: [u8; 16]) -> Re
             path.display()
         ),
     });
-    if rollback.is_none() {
+    if starts == Starts::Fresh && marker.start.count == 0 {
+        // Just made, for this start: another draw would tell nothing apart from it.
+        let facts = FolderFacts { start_nonce: Some(marker.start.nonce), ..facts };
+        kept.0.save_facts(&facts).map_err(|error| database(&error))?;
+    } else if rollback.is_none() {
         redraw(root.disk.as_ref(), kept, &marker, facts, nonce).map_err(|error| database(error.as_ref()))?;
     }
     let distrust_records = matches!(starts, Starts::DatabaseBehind | Starts::Fresh);
@@ -204,5 +208,29 @@ mod tests {
             assert!(look(&files, &kept, &path(there)).expect("a look").is_some());
             assert_eq!(look(&files, &kept, &path(twin)).expect("a look"), None, "{twin}");
         }
+    }
+
+    fn marker_of(root: &Path) -> Marker {
+        let bytes = std::fs::read(root.join(".syncd/marker")).expect("the marker");
+        Marker::parse(&bytes).expect("a marker")
+    }
+
+    #[test]
+    fn the_first_start_takes_the_marker_as_it_was_made_and_each_later_one_draws_anew() {
+        let (root, home) = (tempfile::tempdir().expect("a root"), tempfile::tempdir().expect("a home"));
+        let made = Marker { root_id: [1; 16], start: Start { count: 0, nonce: [2; 16] } };
+        let disk = crate::disk::RealDisk::open(root.path(), SpecialBits::Strip).expect("a disk");
+        drop(marker::claim(&disk).expect("nobody else is here"));
+        made.save(&disk).expect("a marker");
+        let store = crate::store::Store::open(&home.path().join("db")).expect("a database");
+        let kept = Kept(store.folder(&[1; 16]).expect("a folder"));
+        let start = |nonce| open(root.path(), &made.root_id, &kept, [nonce; 16]).expect("it opens");
+
+        assert!(start(3).distrust_records, "the database has just been made");
+        assert_eq!(marker_of(root.path()), made);
+        assert!(!start(4).distrust_records);
+        assert_eq!(marker_of(root.path()).start, Start { count: 1, nonce: [4; 16] });
+        made.save(&disk).expect("an older copy of the disk");
+        assert_eq!(start(5).rollback.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
     }
 }

@@ -41,8 +41,8 @@ pub(crate) struct Settings {
 const LOOK: Duration = Duration::from_millis(20);
 /// How often a file is looked at for a save.
 const LOOK_AT_FILE: Duration = Duration::from_millis(2);
-/// How often a daemon is asked at least, and at most: asking costs it time.
-const ASK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// How soon a daemon is asked again at first, and at last: asking costs it time.
+const ASK: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 /// How long a save may take.
 const SAVE_PATIENCE: Duration = Duration::from_secs(120);
 /// Where the new file lies before it takes the old one's place.
@@ -298,7 +298,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits for a state, and looks less often the longer it takes: at 2 % of the time that has passed.
+    /// Waits for a state, and looks less often the longer it takes: at 1 % of the time that has passed.
     fn wait(&self, [often, rarely]: [Duration; 2], mut is_so: impl FnMut() -> Outcome<bool>) -> Outcome<()> {
         let begun = Instant::now();
         while !is_so()? {
@@ -308,7 +308,7 @@ impl Bench {
             if self.rig.nodes.iter().any(Node::has_lost_a_program) {
                 return Err("a program has ended by itself".into());
             }
-            thread::sleep((begun.elapsed() / 50).clamp(often, rarely));
+            thread::sleep((begun.elapsed() / 100).clamp(often, rarely));
         }
         Ok(())
     }

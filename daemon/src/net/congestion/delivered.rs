@@ -297,8 +297,13 @@ impl Controller for Delivered {
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.mtu = u64::from(new_mtu);
-        self.window = self.window.max(MIN_PACKETS * self.mtu);
+        let mtu = u64::from(new_mtu);
+        if let Phase::Growing { .. } = self.phase {
+            // So many packets as before: no rate is known that would say how many bytes.
+            self.window = self.window * mtu / self.mtu;
+        }
+        self.mtu = mtu;
+        self.window = self.window.max(MIN_PACKETS * mtu);
     }
 
     fn window(&self) -> u64 {

@@ -172,3 +172,10 @@ fn after_a_long_silence_little_is_sent() {
     control.on_congestion_event(now + Duration::from_secs(9), now, true, 5 * MTU);
     assert_eq!(control.window(), MIN_PACKETS * MTU);
 }
+
+#[test]
+fn longer_packets_are_not_fewer_before_a_rate_is_known() {
+    let mut control = Delivered::new(Instant::now(), 1_200);
+    control.on_mtu_update(MTU as u16);
+    assert_eq!(control.window(), INITIAL_PACKETS * MTU);
+}

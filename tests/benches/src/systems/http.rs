@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,22 +16,36 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest answer.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
 
-/// Asks for a path of a port on the machine's loopback, and gives the JSON that comes back.
-pub(super) fn ask(
-    node: &Node,
-    port: u16,
-    headers: &str,
-    method: &str,
-    path: &str,
-    body: &str,
-) -> Outcome<Value> {
-    let mut stream = node.inside(|| TcpStream::connect(("127.0.0.1", port)))?;
+/// A question: what is done to which path, with which other headers and body.
+pub(super) struct Question<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// Each with its line's end.
+    pub(super) headers: &'a str,
+    pub(super) body: &'a str,
+}
+
+/// Asks a port on the machine's loopback, and gives the JSON that comes back.
+pub(super) fn ask_port(node: &Node, port: u16, question: &Question) -> Outcome<Value> {
+    let stream = node.inside(|| TcpStream::connect(("127.0.0.1", port)))?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, question)
+}
+
+/// The same of a socket in a directory.
+pub(super) fn ask_socket(socket: &Path, question: &Question) -> Outcome<Value> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, question)
+}
+
+fn ask(mut stream: impl Read + Write, question: &Question) -> Outcome<Value> {
+    let Question { method, path, headers, body } = question;
     // 1.0, so that the answer is in one piece and ends with the connection.
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Live, http};
+use super::Live;
+use super::http::{self, Question};
 use crate::Outcome;
 use crate::node::Node;
 use crate::tree::Totals;
@@ -49,7 +50,8 @@ impl Syncthing {
     fn ask(node: &Node, method: &str, path: &str, body: &Value) -> Outcome<Value> {
         let headers = format!("X-API-Key: {KEY}\r\nContent-Type: application/json\r\n");
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        http::ask(node, GUI, &headers, method, &format!("/rest/{path}"), &body)
+        let path = format!("/rest/{path}");
+        http::ask_port(node, GUI, &Question { method, path: &path, headers: &headers, body: &body })
     }
 
     fn connections(node: &Node) -> Outcome<usize> {
