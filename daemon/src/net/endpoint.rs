@@ -8,6 +8,7 @@ use quinn::{ClientConfig, Connecting, Endpoint, EndpointConfig, Runtime, ServerC
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::gather::Gathering;
+use super::pace::Paced;
 use super::tls::{Credentials, SERVER_NAME};
 use super::transport::{introducer_transport, transport};
 use super::{NetError, SocketBuffers};
@@ -122,7 +123,7 @@ fn open(address: SocketAddr, credentials: &Credentials) -> Result<Listening, Net
     config.grease_quic_bit(false);
     let server = server_config(credentials, address.ip());
     let beside = socket.try_clone().map_err(failed)?;
-    let runtime = Arc::new(quinn::TokioRuntime);
+    let runtime = Arc::new(Paced);
     let socket = Gathering::new(runtime.wrap_udp_socket(socket.into()).map_err(failed)?);
     let endpoint =
         Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime).map_err(failed)?;

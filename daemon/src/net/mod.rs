@@ -7,7 +7,7 @@
 //!
 //! Not here: what messages mean, which chunk is asked of whom, and finding addresses.
 //!
-//! Reading order: `endpoint`, `tls` and `transport` make connections; `link` is one and `driver` its
+//! Reading order: `endpoint`, `tls`, `pace` and `transport` make connections; `link` is one and `driver` its
 //! task; `members` decides between two links of a device; `dial` is the dial policy and `dialer` its
 //! hands; `exchange` tells peers of each other and says what was reached, `roaming` follows changes
 //! of the network, `reach` is about being reached: observed addresses, introductions, relays, mapped
@@ -28,6 +28,7 @@ mod gather;
 mod hub;
 mod link;
 mod members;
+mod pace;
 mod peer;
 mod reach;
 mod reason;
