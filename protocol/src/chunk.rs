@@ -5,14 +5,16 @@
 //! file is cut is a **wire format**: two devices that cut differently share nothing. What a list
 //! looks like is in [`crate::chunk_list`]; nothing here reads files.
 
+mod cutter;
+
 use bytes::Bytes;
-use fastcdc::v2020::FastCDC;
 use keystore::ContentKey;
 use std::fmt;
 
 use crate::chunk_list::ListBuilder;
 use crate::entry::ContentId;
 use crate::store::NodeId;
+use cutter::first_cut;
 
 /// Least length of a chunk, but for the last of a file; up to here a file is one chunk.
 pub const MIN_CHUNK_BYTES: usize = 64 * 1024;
@@ -67,23 +69,15 @@ fn is_zeros(bytes: &[u8]) -> bool {
     blocks.remainder().iter().all(|byte| *byte == 0) && blocks.into_iter().all(|block| block == [0; 64])
 }
 
-/// Where the first chunk of `bytes` ends. Final if it is before the end of `bytes`, if there are
-/// [`MAX_CHUNK_BYTES`] or more, or if the file ends with `bytes`.
-fn first_cut(bytes: &[u8]) -> usize {
-    // The cutter itself looks at no more than the greatest chunk.
-    let cutter = FastCDC::new(bytes, MIN_CHUNK_BYTES, AVERAGE_CHUNK_BYTES, MAX_CHUNK_BYTES);
-    cutter.cut(0, bytes.len()).1
-}
-
 /// The lengths of the chunks that `bytes` begin with, as far as they are certain; all of them if
 /// the stream `is_ended` with `bytes`. For whoever hashes chunks elsewhere than where they are cut:
 /// [`ContentList`] takes the ids.
 pub fn cuts(mut bytes: &[u8], is_ended: bool) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let is_certain = bytes.len() >= MAX_CHUNK_BYTES || (is_ended && !bytes.is_empty());
-        let end = is_certain.then(|| first_cut(bytes))?;
-        bytes = &bytes[end..];
-        Some(end)
+        let end = first_cut(bytes);
+        let is_certain = end < bytes.len() || end == MAX_CHUNK_BYTES || is_ended;
+        bytes = &bytes[if is_certain { end } else { bytes.len() }..];
+        (is_certain && end > 0).then_some(end)
     })
 }
 

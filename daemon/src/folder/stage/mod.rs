@@ -60,7 +60,14 @@ pub struct Stage {
     files: Mutex<Recent<ContentId, SharedFile>>,
 }
 
-type SharedFile = Arc<dyn WriteFile>;
+type SharedFile = Arc<OpenFile>;
+
+struct OpenFile {
+    file: Box<dyn WriteFile>,
+    /// Held while writing. File systems let one in at a time, and whoever waits there keeps a processor
+    /// busy.
+    turn: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Wanted {
@@ -243,11 +250,14 @@ impl Stage {
     /// be written whole at once.
     fn put(&self, content: &ContentId, size: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let file = self.file(content)?;
-        file.write_at(bytes, offset)?;
+        {
+            let _turn = file.turn.lock();
+            file.file.write_at(bytes, offset)?;
+        }
         let end = offset + bytes.len() as u64;
         // One chunk is the whole file: what an unfinished run has left behind it goes.
-        if end == size && file.stat()?.stat.size != size {
-            file.set_length(size)?;
+        if end == size && file.file.stat()?.stat.size != size {
+            file.file.set_length(size)?;
         }
         Ok(())
     }
@@ -257,7 +267,8 @@ impl Stage {
         if let Some(file) = files.find(content) {
             return Ok(file);
         }
-        let file = SharedFile::from(self.disk.stage(&staged_name(content))?);
+        let file = self.disk.stage(&staged_name(content))?;
+        let file = Arc::new(OpenFile { file, turn: Mutex::default() });
         files.keep(*content, Arc::clone(&file));
         Ok(file)
     }
@@ -278,7 +289,7 @@ impl Stage {
         let Some((from, to)) = content.unwritten.add(offset, u64::from(chunk.len)) else { return };
         drop(wanted);
         if let Ok(file) = self.file(&chunk.content) {
-            file.write_back(from, to - from);
+            file.file.write_back(from, to - from);
         }
     }
 

@@ -71,8 +71,9 @@ impl Stage {
             let file = self.disk.stage(&staged_name(&wish.content))?;
             file.set_length(wish.size)?;
             self.verify(&*file, &list, is_there, &mut missing)?;
+            // What comes into room that is taken already need not find any, page by page.
+            has_room = is_large(wish.size) && !missing.is_empty() && allocate(&*file, &list)?;
             if let (false, Some((path, content))) = (missing.is_empty(), &wish.earlier) {
-                has_room = is_large(wish.size) && allocate(&*file, &list)?;
                 self.reuse((&wish.content, wish.size), path, content, &mut missing)?;
             }
         }

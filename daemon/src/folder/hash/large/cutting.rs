@@ -1,14 +1,16 @@
 //! Cutting where nothing is known: a helper cuts, whoever asks reads and hashes.
 //!
-//! Cutting has to go through the bytes in order and takes about as long as reading and hashing
-//! together, so with one helper both cores are busy, and more would only wait. There are [`BLOCKS`]
-//! buffers and no more; the reader waits for the helper to give one back.
+//! Cutting has to go through the bytes in order, but takes less time than reading and hashing: while
+//! nothing waits to be cut, the helper hashes as well. So with one helper both cores are busy, and more
+//! would only wait. There are [`BLOCKS`] buffers and no more; the reader waits for the helper to give
+//! one back.
 
 use std::io;
 use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
+use keystore::ContentKey;
 use protocol::chunk::{ChunkId, MAX_CHUNK_BYTES, cuts};
 
 use super::known::{Known, Window};
@@ -32,11 +34,42 @@ struct Block {
     is_last: bool,
     /// Lengths of the chunks that it begins with, once it is cut.
     chunks: Vec<usize>,
+    /// The ids of the first of them, as far as the helper had the time.
+    ids: Vec<ChunkId>,
 }
 
 impl Block {
     fn new() -> Self {
-        Self { bytes: vec![0; HEAD + BLOCK_BYTES], filled: HEAD..HEAD, is_last: false, chunks: Vec::new() }
+        let (chunks, ids) = (Vec::new(), Vec::new());
+        Self { bytes: vec![0; HEAD + BLOCK_BYTES], filled: HEAD..HEAD, is_last: false, chunks, ids }
+    }
+
+    /// `rest` is what the block before could not cut; what this one cannot is left there.
+    fn cut(&mut self, rest: &mut Vec<u8>) {
+        let start = HEAD - rest.len();
+        self.bytes[start..HEAD].copy_from_slice(rest);
+        self.filled.start = start;
+        let bytes = &self.bytes[self.filled.clone()];
+        self.ids.clear();
+        self.chunks.clear();
+        self.chunks.extend(cuts(bytes, self.is_last));
+        let cut: usize = self.chunks.iter().sum();
+        rest.clear();
+        rest.extend_from_slice(&bytes[cut..]);
+    }
+
+    /// Hashes until there is something else to do. Answers what that is.
+    fn hash_until<T>(&mut self, key: &ContentKey, other: impl Fn() -> Option<T>) -> Option<T> {
+        let mut rest = &self.bytes[self.filled.clone()];
+        for len in &self.chunks {
+            if let Some(other) = other() {
+                return Some(other);
+            }
+            let (chunk, after) = rest.split_at(*len);
+            self.ids.push(ChunkId::of(key, chunk));
+            rest = after;
+        }
+        None
     }
 }
 
@@ -58,7 +91,8 @@ pub(super) fn cut<E: From<io::Error>>(
     thread::scope(|scope| {
         let (todo, blocks) = mpsc::channel();
         let (give_back, cut) = mpsc::channel();
-        let helper = move || cut_blocks(&blocks, &give_back);
+        let key = naming.key;
+        let helper = move || cut_blocks(key, &blocks, &give_back);
         thread::Builder::new().name("cutting".into()).spawn_scoped(scope, helper).ok()?;
         let free = Vec::new();
         let mut reader =
@@ -67,19 +101,13 @@ pub(super) fn cut<E: From<io::Error>>(
     })
 }
 
-fn cut_blocks(blocks: &Receiver<Block>, give_back: &Sender<Block>) {
+fn cut_blocks(key: &ContentKey, blocks: &Receiver<Block>, give_back: &Sender<Block>) {
     // Behind the last cut, less than a chunk: the next block begins with it.
     let mut rest = Vec::new();
-    for mut block in blocks {
-        let start = HEAD - rest.len();
-        block.bytes[start..HEAD].copy_from_slice(&rest);
-        block.filled.start = start;
-        let bytes = &block.bytes[block.filled.clone()];
-        block.chunks.clear();
-        block.chunks.extend(cuts(bytes, block.is_last));
-        let cut: usize = block.chunks.iter().sum();
-        rest.clear();
-        rest.extend_from_slice(&bytes[cut..]);
+    let mut next = None;
+    while let Some(mut block) = next.or_else(|| blocks.recv().ok()) {
+        block.cut(&mut rest);
+        next = block.hash_until(key, || blocks.try_recv().ok());
         if give_back.send(block).is_err() {
             return;
         }
@@ -138,9 +166,9 @@ impl<E: From<io::Error>> Reader<'_, '_, '_, '_, E> {
         let block = self.cut.recv().map_err(|_| gone())?;
         self.lent -= 1;
         let mut rest = &block.bytes[block.filled.clone()];
-        for len in &block.chunks {
+        for (number, len) in block.chunks.iter().enumerate() {
             let (chunk, after) = rest.split_at(*len);
-            let id = ChunkId::of(self.naming.key, chunk);
+            let id = block.ids.get(number).copied().unwrap_or_else(|| ChunkId::of(self.naming.key, chunk));
             self.naming.list.push(id, *len);
             self.at += *len as u64;
             self.look_for(&id);
