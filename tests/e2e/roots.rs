@@ -82,6 +82,8 @@ fn an_unmounted_disk_holds_the_folder_until_it_is_back() {
     anna.wait_held("ROOT_MARKER_MISSING");
     ben.settle();
     assert_eq!((ben.word("head"), ben.tree().differences(&tree)), (head.clone(), Vec::new()));
+    // Each link that they try takes some 20 KB, most of it to find out how long packets may be.
+    [&anna, &ben].iter().for_each(|one| one.wait_peers(1));
     let before = net.sent_bytes();
     let _mount = Mount::new(&disk, &root);
     anna.wait_freed();
