@@ -60,9 +60,9 @@ pub struct Stage {
     files: Mutex<Recent<ContentId, SharedFile>>,
 }
 
-type SharedFile = Arc<OpenFile>;
+type SharedFile = Arc<StagedFile>;
 
-struct OpenFile {
+struct StagedFile {
     file: Box<dyn WriteFile>,
     /// Held while writing. File systems let one in at a time, and whoever waits there keeps a processor
     /// busy.
@@ -268,7 +268,7 @@ impl Stage {
             return Ok(file);
         }
         let file = self.disk.stage(&staged_name(content))?;
-        let file = Arc::new(OpenFile { file, turn: Mutex::default() });
+        let file = Arc::new(StagedFile { file, turn: Mutex::default() });
         files.keep(*content, Arc::clone(&file));
         Ok(file)
     }

@@ -32,7 +32,7 @@ pub(super) fn ask_port(node: &Node, port: u16, question: &Question) -> Outcome<V
     ask(stream, question)
 }
 
-/// The same of a socket in a directory.
+/// The same by a Unix socket.
 pub(super) fn ask_socket(socket: &Path, question: &Question) -> Outcome<Value> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
