@@ -12,6 +12,7 @@ mod commands;
 mod conflicts;
 mod crashes;
 mod databases;
+mod disks;
 mod exchange;
 mod finding;
 mod first_sync;

@@ -227,6 +227,9 @@ impl Disk for FaultyDisk {
     fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64> {
         self.pass(Call::CopyToStaged)?.copy_to_staged(from, to)
     }
+    fn share_with_staged(&self, from: &Place, to: &StagedName) -> io::Result<()> {
+        self.pass(Call::CopyToStaged)?.share_with_staged(from, to)
+    }
     fn sync_directory(&self, directory: &Place) -> io::Result<()> {
         self.pass(Call::SyncDirectory)?.sync_directory(directory)
     }

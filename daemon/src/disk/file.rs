@@ -204,9 +204,20 @@ pub(super) fn only_mtime(mtime: Timestamp) -> Timestamps {
     }
 }
 
-/// Copies all bytes: shares the extents if the file system can, else copies what is no hole.
+/// Shares all blocks until either is written to.
+pub(super) fn share(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::ioctl_ficlone(to, from) {
+        // By ioctl_ficlone(2) these, too, are said by file systems that have no such thing.
+        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::XDEV) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        shared => Ok(shared?),
+    }
+}
+
+/// Copies all bytes: shares the blocks if the file system can, else copies what is no hole.
 pub(super) fn copy(from: &OwnedFd, to: &OwnedFd) -> io::Result<u64> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+    if share(from, to).is_ok() {
         return Ok(describe(&rustix::fs::fstat(to)?).stat.size);
     }
     let size = describe(&rustix::fs::fstat(from)?).stat.size;

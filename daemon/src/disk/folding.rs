@@ -95,6 +95,9 @@ impl Disk for FoldingDisk {
     fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64> {
         self.inner.copy_to_staged(&self.find(from)?, to)
     }
+    fn share_with_staged(&self, from: &Place, to: &StagedName) -> io::Result<()> {
+        self.inner.share_with_staged(&self.find(from)?, to)
+    }
     fn sync_directory(&self, directory: &Place) -> io::Result<()> {
         self.inner.sync_directory(&self.find(directory)?)
     }

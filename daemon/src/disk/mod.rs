@@ -258,6 +258,10 @@ pub trait Disk: Send + Sync {
     /// else a copy; holes stay holes. Answers how many bytes it has. `AlreadyExists` if the name
     /// is taken.
     fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64>;
+    /// Makes a staged file that shares its blocks with another place until either is written to: a
+    /// reflink, nothing else. `Unsupported` where files cannot share, `AlreadyExists` if the name is
+    /// taken.
+    fn share_with_staged(&self, from: &Place, to: &StagedName) -> io::Result<()>;
     /// `fsync` of a directory.
     fn sync_directory(&self, directory: &Place) -> io::Result<()>;
     /// `syncfs` of the whole file system.

@@ -13,7 +13,7 @@ use protocol::path::CONTROL_DIRECTORY;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
-use super::file::{OpenFile, copy, describe, only_mtime, open_quietly};
+use super::file::{OpenFile, copy, describe, only_mtime, open_quietly, share};
 use super::place::{Spot, directory_path, not_for, spot};
 use super::resolve::Resolver;
 use super::unnamed::{Unnamed, own_path};
@@ -52,6 +52,21 @@ impl RealDisk {
             SpecialBits::Keep => 0o7777,
         };
         Ok(Self { resolver: Resolver::open(root)?, mode_mask, unnamed: Unnamed::default() })
+    }
+
+    /// Makes a staged file and gives it the bytes of another place in this way.
+    fn fill_staged<T>(
+        &self,
+        from: &Place,
+        to: &StagedName,
+        fill: impl FnOnce(&OwnedFd, &OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let source = self.open_regular(from)?;
+        let target = self.open_staged(to, OFlags::EXCL)?;
+        fill(&source, &target).inspect_err(|_| {
+            // Half a copy is nobody's bytes; if it cannot be removed, the sweep of staging will.
+            let _ = self.remove_file(&Place::Staged(to.clone()));
+        })
     }
 
     #[cfg(test)]
@@ -315,12 +330,11 @@ impl Disk for RealDisk {
     }
 
     fn copy_to_staged(&self, from: &Place, to: &StagedName) -> io::Result<u64> {
-        let source = self.open_regular(from)?;
-        let target = self.open_staged(to, OFlags::EXCL)?;
-        copy(&source, &target).inspect_err(|_| {
-            // Half a copy is nobody's bytes; if it cannot be removed, the sweep of staging will.
-            let _ = self.remove_file(&Place::Staged(to.clone()));
-        })
+        self.fill_staged(from, to, copy)
+    }
+
+    fn share_with_staged(&self, from: &Place, to: &StagedName) -> io::Result<()> {
+        self.fill_staged(from, to, share)
     }
 
     fn sync_directory(&self, directory: &Place) -> io::Result<()> {

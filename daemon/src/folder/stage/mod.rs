@@ -18,6 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use keystore::ContentKey;
@@ -58,6 +59,8 @@ pub struct Stage {
     content_key: ContentKey,
     wanted: Mutex<Wanted>,
     files: Mutex<Recent<ContentId, SharedFile>>,
+    /// The file system has no blocks that files share, as was seen.
+    cannot_share: AtomicBool,
 }
 
 type SharedFile = Arc<StagedFile>;
@@ -150,7 +153,8 @@ impl Stage {
         content_key: ContentKey,
     ) -> Self {
         let files = Mutex::new(Recent::new(OPEN_FILES));
-        Self { disk, nodes, content_key, wanted: Mutex::default(), files }
+        let cannot_share = AtomicBool::new(false);
+        Self { disk, nodes, content_key, wanted: Mutex::default(), files, cannot_share }
     }
 
     /// Makes or opens the staged files of these contents, from what is on this disk already, and

@@ -61,7 +61,9 @@ impl Stage {
             *free = None;
         }
         self.check_space(&list, staged.as_ref(), free)?;
-        let is_there = staged.is_some() || wish.same.iter().any(|path| self.copy(path, wish));
+        let is_copied = staged.is_some() || wish.same.iter().any(|path| self.copy(path, wish));
+        let is_shared = !is_copied && self.share(wish, &list)?;
+        let is_there = is_copied || is_shared;
         let (mut missing, mut made_with, mut has_room) = (BTreeMap::new(), None, false);
         if !is_there && wish.size <= MIN_CHUNK_BYTES as u64 && wish.size > 0 {
             // Made when its only chunk arrives: a first sync has very many of these.
@@ -71,8 +73,9 @@ impl Stage {
             let file = self.disk.stage(&staged_name(&wish.content))?;
             file.set_length(wish.size)?;
             self.verify(&*file, &list, is_there, &mut missing)?;
-            // What comes into room that is taken already need not find any, page by page.
-            has_room = is_large(wish.size) && !missing.is_empty() && allocate(&*file, &list)?;
+            // What comes into room that is taken already need not find any, page by page. Shared blocks
+            // are none: what is written there goes elsewhere.
+            has_room = !is_shared && is_large(wish.size) && !missing.is_empty() && allocate(&*file, &list)?;
             if let (false, Some((path, content))) = (missing.is_empty(), &wish.earlier) {
                 self.reuse((&wish.content, wish.size), path, content, &mut missing)?;
             }

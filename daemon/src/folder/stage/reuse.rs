@@ -1,7 +1,8 @@
 //! Taking from an earlier version of a file what the new one has as well.
 //!
 //! Chunks that lie side by side in the new file are read, verified and written together, by several
-//! threads: while one waits for the disk, others hash.
+//! threads: while one waits for the disk, others hash. Where files can share blocks, those that have not
+//! moved are not even written (ioctl_ficlone(2)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,7 +13,8 @@ use parking_lot::Mutex;
 use protocol::ContentId;
 use protocol::RelPath;
 use protocol::chunk::{ChunkId, MAX_CHUNK_BYTES};
-use protocol::chunk_list::{ChunkList, parse_node};
+use protocol::chunk_list::{ChunkList, Located, parse_node};
+use protocol::engine::Prepare;
 use protocol::{NodeId, StoreError};
 
 use super::pages::Pages;
@@ -44,6 +46,32 @@ struct Run {
 }
 
 impl Stage {
+    /// Begins with the blocks of an earlier version, where files can share them and most of the bytes
+    /// have stayed where they were: those are neither written nor take room a second time. What the
+    /// staged file really holds shows later.
+    pub(super) fn share(&self, wish: &Prepare, list: &ChunkList<'_>) -> Result<bool, StoreError> {
+        let Some((path, earlier)) = &wish.earlier else { return Ok(false) };
+        if !is_large(wish.size) || self.cannot_share.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let Some(earlier) = self.list_of(earlier)? else { return Ok(false) };
+        if unmoved_bytes(list, &earlier) < wish.size / 2 {
+            return Ok(false);
+        }
+        let shared = self.disk.share_with_staged(&Place::Folder(path.clone()), &staged_name(&wish.content));
+        if shared.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            self.cannot_share.store(true, Ordering::Relaxed);
+        }
+        Ok(shared.is_ok())
+    }
+
+    /// The chunk list of a content of some length, if it has one that is here.
+    fn list_of(&self, content: &ContentId) -> Result<Option<ChunkList<'_>>, StoreError> {
+        let Some(root) = self.nodes.load(&NodeId(content.0))? else { return Ok(None) };
+        let Ok(root) = parse_node(&root) else { return Ok(None) };
+        Ok(ChunkList::load(&*self.nodes, content, root.bytes()).ok())
+    }
+
     /// Copies chunks that an earlier version of the file has as well. What it cannot give, for
     /// whatever reason, the network brings.
     pub(super) fn reuse(
@@ -53,9 +81,7 @@ impl Stage {
         earlier: &ContentId,
         missing: &mut BTreeMap<u64, Missing>,
     ) -> Result<(), ReuseError> {
-        let Some(root) = self.nodes.load(&NodeId(earlier.0))? else { return Ok(()) };
-        let Ok(root) = parse_node(&root) else { return Ok(()) };
-        let Ok(list) = ChunkList::load(&*self.nodes, earlier, root.bytes()) else { return Ok(()) };
+        let Some(list) = self.list_of(earlier)? else { return Ok(()) };
         let mut places: BTreeMap<ChunkId, Option<u64>> =
             missing.values().map(|chunk| (chunk.id, None)).collect();
         for chunk in list.iter().map_while(Result::ok) {
@@ -77,6 +103,16 @@ impl Stage {
         missing.retain(|_, chunk| !done.contains(&chunk.offset));
         Ok(())
     }
+}
+
+/// Bytes of chunks that both have at the same place.
+fn unmoved_bytes(one: &ChunkList<'_>, other: &ChunkList<'_>) -> u64 {
+    let mut other = other.iter().map_while(Result::ok).peekable();
+    let is_unmoved = |chunk: &Located| {
+        while other.next_if(|before| before.offset < chunk.offset).is_some() {}
+        other.peek().is_some_and(|there| there.offset == chunk.offset && there.id == chunk.id)
+    };
+    one.iter().map_while(Result::ok).filter(is_unmoved).map(|chunk| u64::from(chunk.len)).sum()
 }
 
 /// Why nothing could be staged.
