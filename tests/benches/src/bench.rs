@@ -189,11 +189,12 @@ impl Bench {
         thread::sleep(Duration::from_secs(2)); // what was done before is past for the watcher, too
         let meter = Meter::start(&self.rig.nodes);
         self.make_change(step)?;
+        let deed = meter.elapsed();
         self.wait([LOOK; 2], || Ok(self.has_changed(step)))?;
         let seen = meter.elapsed();
         let want = tree::totals(&self.first().data)?;
         self.wait_until_in_sync(&self.rig.nodes, want)?;
-        Ok(meter.stop(Some(seen)))
+        Ok(Figures { deed_seconds: Some(deed.as_secs_f64()), ..meter.stop(Some(seen)) })
     }
 
     /// What need not be timed of a change.

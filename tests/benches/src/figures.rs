@@ -22,6 +22,8 @@ pub(crate) struct Used {
 pub(crate) struct Figures {
     /// How long it took.
     pub(crate) wall_seconds: f64,
+    /// How much of that the change itself took, before anybody else could show it; where there is one.
+    pub(crate) deed_seconds: Option<f64>,
     /// What each machine has used, whoever has the data first.
     pub(crate) nodes: Vec<Used>,
     /// How much there was to sync.
@@ -97,6 +99,7 @@ impl Figures {
         let of_nodes = |value: fn(&Used) -> Value| self.nodes.iter().map(value).collect::<Vec<_>>();
         json!({
             "wall_s": self.wall_seconds,
+            "deed_s": self.deed_seconds,
             "cpu_s": self.value(Figure::Processor),
             "cpu_s_nodes": of_nodes(|used| used.processor_seconds.into()),
             "rss_peak_nodes": of_nodes(|used| used.peak_bytes.into()),

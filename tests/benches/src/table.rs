@@ -13,6 +13,8 @@ const OURS: &str = "syncd";
 const BESIDE: [&str; 2] = ["rsync", "syncthing"];
 /// More machines than that are shown as the first one and the mean of the others.
 const SHOWN_MACHINES: usize = 3;
+/// The part of the whole from which on the time that a change itself takes is shown.
+const LONG_DEED: f64 = 0.1;
 
 /// All that was measured, to be shown.
 #[derive(Debug, Default)]
@@ -117,6 +119,7 @@ impl Table {
         if system == OURS {
             remarks.extend(goals::of_row(row).filter_map(|goal| self.judge(goal)));
         }
+        remarks.extend(self.long_deed(row, system));
         let runs = self.of(row, system).filter_map(Sample::figures).count();
         let figure = leading(row);
         let mut cells = vec![system.to_owned(), runs.to_string()];
@@ -134,6 +137,13 @@ impl Table {
         }
         cells.push(remarks.join("<br>"));
         Some(cells.join(" | "))
+    }
+
+    /// A disk may need longer to delete than any program to tell of it.
+    fn long_deed(&self, row: &str, system: &str) -> Option<String> {
+        let deed = self.middle(row, system, |figures| figures.deed_seconds.unwrap_or(f64::NAN))?;
+        let wall = self.middle(row, system, |figures| figures.value(Figure::Wall))?;
+        (deed > wall * LONG_DEED).then(|| format!("the change itself took {}", show(Figure::Wall, deed)))
     }
 
     /// How long it took; in a row of latencies, these.
@@ -300,6 +310,18 @@ mod tests {
         assert!(text.contains("| 2 | 12.00 s |"), "{text}");
         assert!(text.contains("failed: a   b"), "{text}");
         assert_eq!(text.matches("- skipped: cp: no").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_change_that_takes_long_itself_is_shown() {
+        let mut table = Table::new(1.0, 1);
+        for (row, deed) in [("W11", 7.0), ("W6", 0.01)] {
+            let figures = Figures { wall_seconds: 8.0, deed_seconds: Some(deed), ..Figures::default() };
+            table.add(Sample { result: Result::Measured(figures), ..sample(row, "syncd", 1, 0.0) });
+        }
+        let text = table.to_string();
+        assert!(text.contains("<br>the change itself took 7.00 s"), "{text}");
+        assert_eq!(text.matches("the change itself").count(), 1, "{text}");
     }
 
     #[test]
