@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use protocol::engine::{Event, Op, Outcome, Source};
-use protocol::{Content, ContentId, NodeId, NodeStore, RelPath};
+use protocol::{Content, ContentId, RelPath};
 
 use super::{Hands, Open};
 use crate::disk::{Disk, Kind, Place, StagedName};
@@ -14,7 +13,6 @@ use crate::folder::archive::Archive;
 use crate::folder::hash::hash_open;
 use crate::folder::ignored::is_ignore_file;
 use crate::folder::kept::seconds_since_1970;
-use crate::folder::root;
 
 impl Hands {
     /// Carries out a batch, after those that came before.
@@ -44,7 +42,7 @@ impl Hands {
         !batches.is_empty()
     }
 
-    fn apply_now(&self, open: &Open, ops: Vec<Op>) -> Vec<(RelPath, Outcome)> {
+    pub(super) fn apply_now(&self, open: &Open, ops: Vec<Op>) -> Vec<(RelPath, Outcome)> {
         let disk = open.root.disk.as_ref();
         let mut staged = Vec::new();
         let mut uses: BTreeMap<ContentId, usize> = BTreeMap::new();
@@ -103,36 +101,11 @@ impl Hands {
                     _ => Outcome::Problem(message),
                 }
             }
-            apply::Outcome::Displaced { staged, seen, placed } => {
-                match self.adopt(open, &staged, seen.kind) {
-                    Ok(content) => Outcome::Displaced { record: placed, edit: root::seen(content, &seen) },
-                    Err(error) => {
-                        Outcome::Problem(format!("a user's edit came out and could not be kept: {error}"))
-                    }
-                }
+            apply::Outcome::Displaced { staged, placed, .. } => {
+                self.keep_displaced(open, &op.path, &staged, placed)
             }
         };
         (op.path, outcome)
-    }
-
-    /// What a user had where something else was put: staged under the content that it holds.
-    pub(super) fn adopt(&self, open: &Open, staged: &StagedName, kind: Kind) -> std::io::Result<Content> {
-        let at = Place::Staged(staged.clone());
-        if kind == Kind::Symlink {
-            return Ok(Content::Symlink { target: open.root.disk.read_link(&at)?.into() });
-        }
-        let file = open.root.disk.open(&at)?;
-        let keep = &mut |nodes: Vec<(NodeId, Bytes)>| {
-            NodeStore::save(&self.kept, &nodes).map_err(std::io::Error::other)
-        };
-        let (id, size) = hash_open(&open.files, file.as_ref(), keep)?;
-        match open.root.disk.rename_new(&at, &Place::Staged(crate::folder::stage::staged_name(&id))) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => {
-                open.stage.note_left(&id);
-                Ok(Content::File { id, size })
-            }
-        }
     }
 
     /// Puts what is at these paths into the archive.

@@ -6,18 +6,21 @@
 //!
 //! Reading order: what all share is here, `opening` keeps the root; then `looking` at the disk
 //! by its `rules`, `asking` the network, `gathering` in staging (not before `forgetting`), `changing`
-//! the disk, `tending` to it in quiet times, and minding its `space`.
+//! the disk and `keeping` what users did meanwhile, `tending` to it in quiet times, and minding its `space`.
 
 mod asking;
 mod changing;
 mod forgetting;
 mod gathering;
 mod intake;
+mod keeping;
 mod looking;
 mod opening;
 mod rules;
 mod space;
 mod tending;
+#[cfg(test)]
+mod tests;
 
 use self::intake::Intake;
 pub use self::opening::RootNews;

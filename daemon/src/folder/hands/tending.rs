@@ -11,11 +11,10 @@ use protocol::engine::Event;
 use protocol::{RelPath, Seen};
 
 use super::{Hands, Open, wall_clock};
-use crate::disk::{ArchivedPath, Kind, Place, StagedName, Stamp};
+use crate::disk::{ArchivedPath, Kind, Place, Stamp};
 use crate::folder::apply::Resting;
 use crate::folder::archive::{self, Archive};
 use crate::folder::kept::seconds_since_1970;
-use crate::folder::root;
 use crate::folder::runner::Input;
 use crate::folder::upkeep::Chores;
 use crate::store::{Changes, Displaced, Durability};
@@ -53,7 +52,11 @@ impl Hands {
         self.tending.load(Ordering::Relaxed)
     }
 
-    fn do_chores(self: &Arc<Self>, open: &Open, chores: &Chores) -> Result<(), Box<dyn std::error::Error>> {
+    pub(super) fn do_chores(
+        self: &Arc<Self>,
+        open: &Open,
+        chores: &Chores,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         if chores.displaced {
             self.look_at_displaced(open)?;
         }
@@ -97,11 +100,17 @@ impl Hands {
             let mut is_stopped = false;
             for (number, displaced) in due {
                 match decode(&displaced) {
-                    Some(at) if has_changed(open, &at, &displaced)? => match self.take_in(open, &at)? {
-                        Some(again) => changes.displaced_add.extend(again),
-                        None => {
+                    Some(at) if has_changed(open, &at, &displaced)? => match self.take_in(open, &at) {
+                        Ok(Some(again)) => changes.displaced_add.extend(again),
+                        Ok(None) => {
                             is_stopped = true;
                             continue;
+                        }
+                        // One that cannot be read holds up neither the others nor what comes after.
+                        Err(error) => {
+                            tracing::warn!(path = %at.path, %error, "an edit in the archive cannot be committed");
+                            let due = seconds_since_1970() + NEXT_LOOK;
+                            changes.displaced_add.push(Displaced { due, ..displaced });
                         }
                     },
                     _ => {}
@@ -124,9 +133,9 @@ impl Hands {
         open: &Open,
         at: &ArchivedPath,
     ) -> Result<Option<Option<Displaced>>, Box<dyn std::error::Error>> {
-        let is_writer = self.secret.capability() == keystore::Capability::Write;
+        let is_writer = self.is_writer();
         if is_writer {
-            let edit = self.stage_edit(open, at)?;
+            let edit = self.stage_edit(open, "edit", at)?;
             if !self.commit_edit(&at.path, edit) {
                 return Ok(None);
             }
@@ -147,24 +156,6 @@ impl Hands {
             due: seconds_since_1970() + NEXT_LOOK,
         });
         Ok(Some(again))
-    }
-
-    /// A copy in staging, under the name of the content that it turns out to hold.
-    fn stage_edit(&self, open: &Open, at: &ArchivedPath) -> std::io::Result<Seen> {
-        let disk = open.root.disk.as_ref();
-        let from = Place::Archived(at.clone());
-        let found = disk.stat(&from)?.ok_or(std::io::ErrorKind::NotFound)?;
-        let hash = blake3::hash(at.path.as_bytes()).to_hex();
-        let copy = StagedName::parse(&format!("copy-edit-{hash}")).expect("letters, dashes and hex digits");
-        match disk.remove_file(&Place::Staged(copy.clone())) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        disk.copy_to_staged(&from, &copy)?;
-        let content = self.adopt(open, &copy, Kind::File)?;
-        // Where the content was staged already, the copy is one too many.
-        let _ = disk.remove_file(&Place::Staged(copy));
-        Ok(root::seen(content, &found))
     }
 
     /// Whether the loop has taken the edit.
@@ -207,7 +198,7 @@ impl Hands {
     }
 
     /// Removes staged contents that nobody wants any more. Nothing is staged meanwhile.
-    fn remove_leftovers(self: &Arc<Self>, open: &Open) -> Result<(), Box<dyn std::error::Error>> {
+    pub(super) fn remove_leftovers(self: &Arc<Self>, open: &Open) -> Result<(), Box<dyn std::error::Error>> {
         let mut names: Vec<_> = open.stage.leftovers()?;
         // What apply keeps there is a user's, or finished at the next start.
         names.retain(|name| !["op-", "displaced-"].iter().any(|prefix| name.as_str().starts_with(prefix)));
