@@ -5,7 +5,7 @@ use std::io;
 use protocol::{Content, Record, RelPath, Shown};
 use rustix::io::Errno;
 
-use super::look::{Look, proves, record_of, same_thing};
+use super::look::{Look, has_other_names, proves, record_of, same_thing};
 use super::{
     Batch, Executor, Op, Outcome, Resting, Source, Step, archive_leftover, named, op_name, problem, trouble,
 };
@@ -22,8 +22,15 @@ struct Swap {
     seen: DiskStat,
     /// What went in.
     new: Option<DiskStat>,
-    /// The second name of the old file.
-    kept: Option<ArchivedPath>,
+    /// What the archive has got.
+    kept: Option<Kept>,
+}
+
+/// The old file in the archive, before it goes from its path.
+struct Kept {
+    at: ArchivedPath,
+    /// Bytes of its own; else it is a second name.
+    is_copy: bool,
 }
 
 impl Executor<'_> {
@@ -113,13 +120,13 @@ impl Executor<'_> {
         after: &Shown,
         staged: &StagedName,
         seen: &DiskStat,
-    ) -> Step<(Option<DiskStat>, Option<ArchivedPath>)> {
+    ) -> Step<(Option<DiskStat>, Option<Kept>)> {
         let (from, at) = (Place::Staged(staged.clone()), Place::Folder(op.path.clone()));
         let new = self.stat_at(&from).map_err(trouble)?;
         if let Some(new) = &new {
             self.dress(&from, new, after).map_err(trouble)?;
         }
-        let kept = self.keep(op)?;
+        let kept = self.keep(op, seen)?;
         // The link has changed the ctime, so the record's stat proves nothing any more.
         let exchanged = match self.look(&op.path) {
             Ok(Some(last)) if same_thing(seen, &last) => {
@@ -134,16 +141,22 @@ impl Executor<'_> {
         exchanged.map(|()| (new, kept))
     }
 
-    /// Links the old file into the archive; `None` where there are no hard links.
-    fn keep(&self, op: &Op) -> Step<Option<ArchivedPath>> {
+    /// Links the old file into the archive, or copies it if it has other names; `None` where there are
+    /// no hard links.
+    fn keep(&self, op: &Op, seen: &DiskStat) -> Step<Option<Kept>> {
         let at = Place::Folder(op.path.clone());
-        match self.archive.link(&at, &op.path) {
-            Ok(kept) => Ok(Some(kept)),
+        let (kept, is_copy) = match self.copy_linked(&op.path, seen) {
+            Some(copied) => (copied, true),
+            None => (self.archive.link(&at, &op.path), false),
+        };
+        match kept {
+            Ok(at) => Ok(Some(Kept { at, is_copy })),
             Err(e)
-                if matches!(
-                    Errno::from_io_error(&e),
-                    Some(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS)
-                ) =>
+                if !is_copy
+                    && matches!(
+                        Errno::from_io_error(&e),
+                        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS)
+                    ) =>
             {
                 self.archive.prepare(&op.path).map_err(|e| archive_failed(&e))?;
                 Ok(None)
@@ -154,9 +167,9 @@ impl Executor<'_> {
     }
 
     /// Takes the second name away again; if it is the last one by now, it stays.
-    fn unkeep(&self, kept: &ArchivedPath) -> Step<()> {
-        let place = Place::Archived(kept.clone());
-        if self.stat_at(&place).map_err(trouble)?.is_some_and(|s| s.links > 1) {
+    fn unkeep(&self, kept: &Kept) -> Step<()> {
+        let place = Place::Archived(kept.at.clone());
+        if kept.is_copy || self.stat_at(&place).map_err(trouble)?.is_some_and(|s| s.links > 1) {
             self.disk.remove_file(&place).map_err(trouble)?;
         }
         Ok(())
@@ -179,15 +192,17 @@ impl Executor<'_> {
             && (proves(&before.shown.content, &found.stat)
                 || self.holds(&out, &found, &before.shown, false).map_err(trouble)?);
         let kept_stat = match &swap.kept {
-            Some(kept) => self.disk.stat(&Place::Archived(kept.clone())).map_err(trouble)?,
+            Some(kept) => self.disk.stat(&Place::Archived(kept.at.clone())).map_err(trouble)?,
             None => None,
         };
         let is_kept = kept_stat.is_some_and(|k| k.stat.inode == found.stat.inode && k.kind == found.kind);
         if untouched {
-            let archived = match swap.kept.filter(|_| is_kept) {
-                // A second name of what the archive holds.
-                Some(kept) => self.disk.remove_file(&out).map(|()| kept),
-                None => self.archive.put(&out, &op.path),
+            let archived = match swap.kept {
+                // A second name of what the archive holds, or of what the user has elsewhere.
+                Some(kept) if is_kept || kept.is_copy && found.links > 1 => {
+                    self.disk.remove_file(&out).map(|()| kept.at)
+                }
+                _ => self.archive.put(&out, &op.path),
             };
             self.rests(archived.map_err(|e| archive_failed(&e))?, &found, batch);
             return self.record(&op.path, after, swap.new.as_ref());
@@ -213,6 +228,10 @@ impl Executor<'_> {
             Look::Touched => return Ok(Outcome::Touched),
             Look::Untouched(seen) => seen,
         };
+        if let Some(copied) = self.copy_linked(path, &seen) {
+            let kept = Kept { at: copied.map_err(put_failed)?, is_copy: true };
+            return self.remove_name(path, &seen, &kept, batch);
+        }
         let at = Place::Folder(path.clone());
         let kept = self.archive.put(&at, path).map_err(put_failed)?;
         batch.touch(path);
@@ -227,6 +246,42 @@ impl Executor<'_> {
             Ok(()) => Ok(Outcome::Touched),
             // Taken meanwhile, or the directory is gone.
             Err(_) => self.displaced(path, &archived, found, None),
+        }
+    }
+
+    /// A copy in the archive of a file that has other names; `None` if it has none, or may not be read.
+    fn copy_linked(&self, path: &RelPath, seen: &DiskStat) -> Option<io::Result<ArchivedPath>> {
+        let copied =
+            has_other_names(seen).then(|| self.archive.copy(&Place::Folder(path.clone()), path, seen));
+        copied.filter(|copied| !matches!(copied, Err(e) if e.kind() == io::ErrorKind::PermissionDenied))
+    }
+
+    /// Removes one of the names of a file of which the archive has a copy.
+    fn remove_name(&self, path: &RelPath, seen: &DiskStat, kept: &Kept, batch: &mut Batch) -> Step<Outcome> {
+        let at = Place::Folder(path.clone());
+        let aside = match self.displaced(path, &at, *seen, None) {
+            Ok(Outcome::Displaced { staged, .. }) => Place::Staged(staged),
+            other => {
+                self.unkeep(kept)?;
+                return other;
+            }
+        };
+        batch.touch(path);
+        let Some(found) = self.stat_at(&aside).map_err(trouble)? else { return Ok(Outcome::Done(None)) };
+        if same_thing(seen, &found) {
+            if found.links > 1 {
+                self.disk.remove_file(&aside).map_err(trouble)?;
+            } else {
+                let at = self.archive.put(&aside, path).map_err(|e| archive_failed(&e))?;
+                self.rests(at, &found, batch);
+            }
+            return Ok(Outcome::Done(None));
+        }
+        // An edit that slipped in: back to its name.
+        match (self.disk.rename_new(&aside, &at), aside) {
+            (Ok(()), _) => self.unkeep(kept).map(|()| Outcome::Touched),
+            (Err(_), Place::Staged(staged)) => Ok(Outcome::Displaced { staged, seen: found, placed: None }),
+            (Err(e), _) => Err(trouble(e)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use protocol::{Content, Record, RelPath, Shown, Stat};
 
 use super::{Executor, Outcome, Step, kind_of, parent_is_missing, trouble};
-use crate::disk::{DiskStat, Place};
+use crate::disk::{DiskStat, Kind, Place};
 
 /// Permission bits that are compared; setuid and setgid may have been stripped.
 const COMPARED_MODE: u32 = 0o1777;
@@ -130,6 +130,11 @@ pub(super) fn has_metadata(found: &DiskStat, shown: &Shown) -> bool {
         Content::File { .. } => same_mode && found.stat.mtime == wanted.mtime,
         Content::Symlink { .. } => true,
     }
+}
+
+/// Whether a file has names besides this one: then it is written to under those as well.
+pub(super) fn has_other_names(found: &DiskStat) -> bool {
+    found.kind == Kind::File && found.links > 1
 }
 
 /// Whether two stats, taken before and after a rename, are of the same untouched thing. The ctime

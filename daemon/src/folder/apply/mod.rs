@@ -14,12 +14,13 @@
 //! | | exchanged | new: at the path; old: `op-…` and archive |
 //! | remove | in the archive, not yet looked at | old: archive |
 //! | | back, if it was edited in the moment | old: at the path |
+//! | remove, of a file with other names | aside, as `displaced-…` | old: under its other names, a copy in the archive |
 //! | move | aside (only if the target is replaced, or sources and targets overlap) | `op-…`, found by the replay |
 //!
 //! The name `op-<hash of the path>` is fixed, so a replay finds it: if it holds the content that is
 //! wanted, it is used, otherwise it is moved to the archive. [`sweep`] does the same with all such
-//! leftovers at start. Nothing is ever deleted but a second name of what the archive holds, and
-//! nothing is ever exchanged back: a second swap would open a second window.
+//! leftovers at start. Nothing is ever deleted but a second name of what the archive holds or the
+//! user has elsewhere (then the archive has a copy: it shall not change with the other), and nothing is ever exchanged back: a second swap would open a second window.
 //!
 //! Every op is idempotent: a path that shows its target is done.
 //!

@@ -4,14 +4,15 @@
 //! The end is the same as by single steps, and so is what survives. A removed directory goes into
 //! the archive by one rename; a moved one swaps its name with a new, empty one, so that at every
 //! moment both names are directories. Then all is looked at again: renaming a directory leaves the
-//! stats of its files as they were, so whatever a user wrote in the moment between shows.
+//! stats of its files as they were, so whatever a user wrote in the moment between shows. Files that
+//! have other names go to the archive one by one: as copies.
 
 use std::collections::BTreeMap;
 
 use protocol::{Content, RelPath, Stat};
 
 use super::access::OWNERS;
-use super::look::{Look, has_metadata, record_of};
+use super::look::{Look, has_metadata, has_other_names, record_of};
 use super::{Batch, Executor, Op, Outcome, Resting, Source, Step, kind_of, problem};
 use crate::disk::{ArchivedPath, DiskStat, Kind, Place};
 
@@ -88,13 +89,13 @@ impl Executor<'_> {
         let (Some(before), Some(expected)) = (&op.before, expected(ops, whole)) else { return nothing() };
         let at = Place::Folder(op.path.clone());
         match self.judge(&op.path, before)? {
-            Look::Untouched(found) if is_open(&found) && self.holds_exactly(&at, &expected) => {}
+            Look::Untouched(found) if is_open(&found) && self.holds_exactly(&at, &expected, is_alone) => {}
             _ => return nothing(),
         }
         let Ok(kept) = self.archive.put(&at, &op.path) else { return nothing() };
         batch.touch(&op.path);
         let archived = Place::Archived(kept.clone());
-        if self.holds_exactly(&archived, &expected) {
+        if self.holds_exactly(&archived, &expected, is_alone) {
             let files = whole.files.iter().map(|number| self.is_archived(ops, *number, &kept, batch));
             let mut ended: Ended = files.collect();
             ended.push((whole.directory, Outcome::Done(None)));
@@ -173,7 +174,7 @@ impl Executor<'_> {
         let (old, new) = (Place::Folder(from.clone()), Place::Folder(op.path.clone()));
         let Some(found) = self.look(from)?.filter(is_open) else { return nothing() };
         let is_free = is_apart && self.look(&op.path)?.is_none() && !self.is_foreign(from)?;
-        if !is_free || !self.holds_exactly(&old, &expected) {
+        if !is_free || !self.holds_exactly(&old, &expected, |_| true) {
             return nothing();
         }
         let mode = (found.stat.mode & 0o1777) as u16;
@@ -243,15 +244,26 @@ impl Executor<'_> {
         }
     }
 
-    fn holds_exactly(&self, directory: &Place, expected: &Expected) -> bool {
+    fn holds_exactly(
+        &self,
+        directory: &Place,
+        expected: &Expected,
+        is_right: impl Fn(&DiskStat) -> bool,
+    ) -> bool {
         let exactly = |listed: Vec<crate::disk::Listed>| {
             let as_expected = |one: &crate::disk::Listed| {
-                one.stat.as_ref().is_ok_and(|found| is_as_expected(&one.name, found, expected))
+                let is_so = |found: &DiskStat| is_as_expected(&one.name, found, expected) && is_right(found);
+                one.stat.as_ref().is_ok_and(is_so)
             };
             listed.len() == expected.len() && listed.iter().all(as_expected)
         };
         self.disk.list(directory).is_ok_and(exactly)
     }
+}
+
+/// Whether it may go to the archive as it is.
+fn is_alone(found: &DiskStat) -> bool {
+    !has_other_names(found)
 }
 
 fn nothing() -> Step<Ended> {

@@ -1,34 +1,38 @@
 //! The archive: where what is replaced or removed rests, `archive/<UTC time>/<original path>`.
 //!
 //! Putting something there is one rename (or one link), and nothing is ever written over: a name
-//! that is taken moves on to the next number of the stamp. Freeing inodes is slow, so expiry works
+//! that is taken moves on to the next number of the stamp. A file that has other names goes there as
+//! a copy: what is written under those is no business of this one's. Freeing inodes is slow, so expiry works
 //! in slices in the background. What is younger than the retention by its stamp *or* by the disk's
 //! own clock (ctime) is never removed.
 
+mod stamps;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use protocol::{RelPath, Stat, Timestamp};
 
+use self::stamps::{DAY, stamp_seconds, stamp_text};
 use crate::disk::{ArchivedPath, ControlName, Disk, DiskStat, Kind, Place, StagedName, Stamp};
 
 /// How many names one second may have for one path before something must be wrong.
 const MAX_NUMBER: u32 = 10_000;
-/// Seconds of a day.
-const DAY: i64 = 86_400;
 
 /// The archive, open for the files of one step.
 pub struct Archive<'d> {
     disk: &'d dyn Disk,
-    base: String,
+    now: Box<dyn Fn() -> i64 + Send + Sync + 'd>,
     state: Mutex<State>,
 }
 
 struct State {
+    /// The second that the stamps are of.
+    second: i64,
     number: u32,
     touched: BTreeSet<(Stamp, Option<RelPath>)>,
 }
@@ -66,10 +70,16 @@ pub struct Expired {
 }
 
 impl<'d> Archive<'d> {
-    /// The archive for one step at this time (seconds since 1970).
+    /// The archive for a step that begins at this time (seconds since 1970).
     pub fn new(disk: &'d dyn Disk, now_seconds: i64) -> Self {
-        let state = State { number: 1, touched: BTreeSet::new() };
-        Self { disk, base: stamp_text(now_seconds), state: Mutex::new(state) }
+        let begun = Instant::now();
+        Self::with_clock(disk, move || now_seconds.saturating_add_unsigned(begun.elapsed().as_secs()))
+    }
+
+    /// The same by a clock of seconds since 1970.
+    pub fn with_clock(disk: &'d dyn Disk, now: impl Fn() -> i64 + Send + Sync + 'd) -> Self {
+        let state = State { second: now(), number: 1, touched: BTreeSet::new() };
+        Self { disk, now: Box::new(now), state: Mutex::new(state) }
     }
 
     /// Moves a file, link or directory into the archive as the former content of `path`. If this
@@ -83,10 +93,31 @@ impl<'d> Archive<'d> {
         self.under_free_name(path, |at| self.disk.link_to_archive(from, at))
     }
 
+    /// Puts a copy of a file into the archive, as the former content of `path`, with this mode and time:
+    /// it is for a file that has other names, under which it may be written to.
+    pub fn copy(&self, from: &Place, path: &RelPath, found: &DiskStat) -> io::Result<ArchivedPath> {
+        let hash = blake3::hash(path.as_bytes()).to_hex();
+        let name = StagedName::parse(&format!("copy-kept-{hash}")).ok_or(io::ErrorKind::InvalidInput)?;
+        let copy = Place::Staged(name.clone());
+        match self.disk.remove_file(&copy) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        self.disk.copy_to_staged(from, &name)?;
+        let put = self.disk.set_mode(&copy, (found.stat.mode & 0o7777) as u16).and_then(|()| {
+            self.disk.set_mtime(&copy, found.stat.mtime)?;
+            self.put(&copy, path)
+        });
+        put.inspect_err(|_| {
+            // The next start removes it otherwise.
+            let _ = self.disk.remove_file(&copy);
+        })
+    }
+
     /// Makes the directories of a path, so that a lack of space or rights shows early.
     pub fn prepare(&self, path: &RelPath) -> io::Result<()> {
-        let number = self.state.lock().number;
-        self.make_parents(&ArchivedPath { stamp: self.stamp(number)?, path: path.clone() })
+        let (second, number) = self.next_name();
+        self.make_parents(&ArchivedPath { stamp: stamp(second, number)?, path: path.clone() })
     }
 
     /// `fsync`s the directories that got something since the last time.
@@ -113,9 +144,9 @@ impl<'d> Archive<'d> {
         path: &RelPath,
         deed: impl Fn(&ArchivedPath) -> io::Result<()>,
     ) -> io::Result<ArchivedPath> {
-        let first = self.state.lock().number;
+        let (second, first) = self.next_name();
         for number in first..MAX_NUMBER {
-            let at = ArchivedPath { stamp: self.stamp(number)?, path: path.clone() };
+            let at = ArchivedPath { stamp: stamp(second, number)?, path: path.clone() };
             let mut done = deed(&at);
             if matches!(&done, Err(e) if is_no_way(e)) {
                 done = self.make_parents(&at);
@@ -138,7 +169,10 @@ impl<'d> Archive<'d> {
                 Err(e) => return Err(e),
             }
             // Only a hint for the next: several may be here at once.
-            self.state.lock().number = number;
+            let mut state = self.state.lock();
+            if state.second == second {
+                state.number = number;
+            }
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "no name in the archive is free"))
     }
@@ -147,10 +181,22 @@ impl<'d> Archive<'d> {
         self.disk.make_directory(&place(&at.stamp, at.path.parent().as_ref()), 0o700)
     }
 
-    fn stamp(&self, number: u32) -> io::Result<Stamp> {
-        let text = if number == 1 { self.base.clone() } else { format!("{}-{number}", self.base) };
-        Stamp::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no time"))
+    /// The second and number to begin with. A stamp is never much older than the ctime of what is
+    /// archived under it: expiry takes such a file for one that was written to since.
+    fn next_name(&self) -> (i64, u32) {
+        let now = (self.now)();
+        let mut state = self.state.lock();
+        if state.second != now {
+            (state.second, state.number) = (now, 1);
+        }
+        (state.second, state.number)
     }
+}
+
+fn stamp(second: i64, number: u32) -> io::Result<Stamp> {
+    let base = stamp_text(second);
+    let text = if number == 1 { base } else { format!("{base}-{number}") };
+    Stamp::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no time"))
 }
 
 fn place(stamp: &Stamp, path: Option<&RelPath>) -> Place {
@@ -287,7 +333,9 @@ fn empty(
                 continue;
             }
             let archived = ArchivedPath { stamp: stamp.clone(), path };
-            if stat.stat.mtime.seconds.min(stat.stat.ctime.seconds) > archived_at + 1 {
+            // What has other names was written to under one of those, if at all.
+            let is_alone = stat.links == 1;
+            if is_alone && stat.stat.mtime.seconds.min(stat.stat.ctime.seconds) > archived_at + 1 {
                 expired.changed.push(archived);
             } else if stat.stat.ctime.seconds < cutoff {
                 disk.remove_file(&Place::Archived(archived))?;
@@ -314,44 +362,6 @@ fn empty(
 /// ctime). What is gone has not changed.
 pub fn changed_since(disk: &dyn Disk, at: &Place, then: &Stat) -> io::Result<bool> {
     Ok(disk.stat(at)?.is_some_and(|now| now.stat != *then))
-}
-
-/// `2026-11-21T14.03.22Z`; times outside of the years 0 to 9999 are cut to them.
-fn stamp_text(seconds: i64) -> String {
-    let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799);
-    let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}.{minute:02}.{second:02}Z")
-}
-
-fn stamp_seconds(stamp: &Stamp) -> Option<i64> {
-    let text = stamp.as_str().get(..20)?;
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let seconds =
-        days(year, month, day) * DAY + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
-    (stamp_text(seconds) == text).then_some(seconds)
-}
-
-/// Year, month and day of a day since 1970 (Howard Hinnant, «chrono-compatible date algorithms»).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day_of_year - (153 * shifted + 2) / 5 + 1)
-}
-
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let shifted = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// Seconds of a timestamp, for callers that count in days.

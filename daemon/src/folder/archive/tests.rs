@@ -48,7 +48,7 @@ fn stamps_are_utc_times_and_can_be_read_back() {
 #[test]
 fn a_name_that_is_taken_moves_on_to_the_next_number() {
     let (root, disk) = folder();
-    let archive = Archive::new(&disk, NOW);
+    let archive = Archive::with_clock(&disk, || NOW);
     let stamps: Vec<_> = ["d/f", "d/f", "d", "d/f"]
         .iter()
         .map(|name| {
@@ -73,7 +73,7 @@ fn a_name_that_is_taken_moves_on_to_the_next_number() {
 #[test]
 fn a_restored_file_is_a_copy_and_never_replaces_anything() {
     let (root, disk) = folder();
-    let archived = archive_file(&root, &Archive::new(&disk, NOW), "d/f", "old");
+    let archived = archive_file(&root, &Archive::with_clock(&disk, || NOW), "d/f", "old");
     let place = Place::Archived(archived.clone());
     disk.set_mode(&place, 0o440).expect("mode");
     disk.set_mtime(&place, Timestamp { seconds: 5, nanos: 6 }).expect("mtime");
@@ -91,7 +91,7 @@ fn a_restored_file_is_a_copy_and_never_replaces_anything() {
 #[test]
 fn restoring_through_a_link_writes_nothing_outside() {
     let (root, disk) = folder();
-    let archived = archive_file(&root, &Archive::new(&disk, NOW), "d/f", "old");
+    let archived = archive_file(&root, &Archive::with_clock(&disk, || NOW), "d/f", "old");
     let outside = tempfile::tempdir().expect("a directory");
     fs::remove_dir(root.path().join("d")).expect("rmdir");
     symlink(outside.path(), root.path().join("d")).expect("link");
@@ -105,7 +105,7 @@ fn restoring_through_a_link_writes_nothing_outside() {
 fn expiry_works_in_slices_and_spares_what_is_young_or_was_changed() {
     let (root, disk) = folder();
     // Archived «now» by the disk's clock, whatever the stamp says.
-    let old = Archive::new(&disk, NOW);
+    let old = Archive::with_clock(&disk, || NOW);
     for name in ["a", "b", "d/c"] {
         archive_file(&root, &old, name, name);
     }
@@ -132,11 +132,31 @@ fn expiry_works_in_slices_and_spares_what_is_young_or_was_changed() {
 #[test]
 fn a_file_that_is_written_to_in_the_archive_has_changed() {
     let (root, disk) = folder();
-    let archived = archive_file(&root, &Archive::new(&disk, NOW), "f", "old");
+    let archived = archive_file(&root, &Archive::with_clock(&disk, || NOW), "f", "old");
     let place = Place::Archived(archived.clone());
     let then = disk.stat(&place).expect("stat").expect("there").stat;
     assert!(!changed_since(&disk, &place, &then).expect("look"));
     let at = root.path().join(".syncd/archive").join(archived.stamp.as_str()).join("f");
     fs::write(at, "longer than before").expect("write");
     assert!(changed_since(&disk, &place, &then).expect("look"));
+}
+
+#[test]
+fn a_file_whose_time_is_ahead_of_the_clock_expires_whenever_in_its_step_it_was_archived() {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    let (root, disk) = folder();
+    let now = crate::folder::kept::seconds_since_1970();
+    let clock = AtomicI64::new(now - 3);
+    let archive = Archive::with_clock(&disk, || clock.load(Ordering::Relaxed));
+    let times = [("first", 5), ("later", now + 4000)];
+    let stamps = times.map(|(name, seconds)| {
+        fs::write(root.path().join(name), name).expect("write");
+        disk.set_mtime(&Place::Folder(path(name)), Timestamp { seconds, nanos: 0 }).expect("mtime");
+        let at = archive.put(&Place::Folder(path(name)), &path(name)).expect("put");
+        clock.store(now, Ordering::Relaxed);
+        stamp_seconds(&at.stamp)
+    });
+    assert_eq!(stamps, [Some(now - 3), Some(now)]);
+    let expired = expire(&disk, now + 10, 10).expect("expire");
+    assert_eq!((expired.removed, expired.changed), (2, Vec::new()));
 }

@@ -7,7 +7,7 @@ use protocol::engine::{Event, Op, Outcome, Source};
 use protocol::{Content, ContentId, RelPath};
 
 use super::{Hands, Open};
-use crate::disk::{Disk, Kind, Place, StagedName};
+use crate::disk::{Disk, DiskStat, Kind, Place, StagedName};
 use crate::folder::apply::{self, Executor};
 use crate::folder::archive::Archive;
 use crate::folder::hash::hash_open;
@@ -136,10 +136,37 @@ fn put_aside(disk: &dyn Disk, archive: &Archive<'_>, path: &RelPath) -> std::io:
             // It still holds what is not a local change: only its record was in question.
             if error.kind() == std::io::ErrorKind::DirectoryNotEmpty { Ok(()) } else { Err(error) }
         }),
+        Ok(Some(found)) if found.kind == Kind::File && found.links > 1 => {
+            put_name_aside(disk, archive, path, &found)
+        }
         Ok(Some(_)) => archive.put(&at, path).map(drop),
         Ok(None) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// One of the names of a file: the archive gets a copy, the others stay.
+fn put_name_aside(
+    disk: &dyn Disk,
+    archive: &Archive<'_>,
+    path: &RelPath,
+    found: &DiskStat,
+) -> std::io::Result<()> {
+    let at = Place::Folder(path.clone());
+    let hash = blake3::hash(path.as_bytes()).to_hex();
+    let aside =
+        StagedName::parse(&format!("displaced-reverted-{hash}")).expect("letters, dashes and hex digits");
+    let aside = Place::Staged(aside);
+    archive.copy(&at, path, found)?;
+    disk.rename_new(&at, &aside)?;
+    let is_elsewhere = |now: &DiskStat| {
+        let (now, then, names) = (now.stat, found.stat, now.links);
+        names > 1 && (now.inode, now.size, now.mtime) == (then.inode, then.size, then.mtime)
+    };
+    match disk.stat(&aside)? {
+        Some(now) if is_elsewhere(&now) => disk.remove_file(&aside),
+        _ => archive.put(&aside, path).map(drop),
     }
 }
 

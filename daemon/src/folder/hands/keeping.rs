@@ -49,7 +49,13 @@ impl Hands {
             return Ok(Outcome::Touched);
         }
         let archive = Archive::new(disk, seconds_since_1970());
-        let at = archive.put(&from, path)?;
+        let at = if found.kind == Kind::File && found.links > 1 {
+            let at = archive.copy(&from, path, &found)?;
+            disk.remove_file(&from)?;
+            at
+        } else {
+            archive.put(&from, path)?
+        };
         archive.sync()?;
         if !is_edit || !self.is_writer() {
             tracing::warn!(%path, archived = at.stamp.as_str(), "what was put there meanwhile is in the archive");

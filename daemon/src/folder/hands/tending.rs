@@ -224,7 +224,7 @@ impl Hands {
 }
 
 /// Whether a displaced file was written to. Its ctime and mode say nothing: another of its names may
-/// have gone.
+/// have gone. While it has another, that is where it was written to.
 fn has_changed(open: &Open, at: &ArchivedPath, then: &Displaced) -> std::io::Result<bool> {
     let found = match open.root.disk.stat(&Place::Archived(at.clone())) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -232,7 +232,9 @@ fn has_changed(open: &Open, at: &ArchivedPath, then: &Displaced) -> std::io::Res
     };
     let known = then.stat;
     Ok(found.is_some_and(|found| {
-        found.kind == Kind::File && (found.stat.size, found.stat.mtime) != (known.size, known.mtime)
+        found.kind == Kind::File
+            && found.links == 1
+            && (found.stat.size, found.stat.mtime) != (known.size, known.mtime)
     }))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use keystore::{DeviceKey, FolderSecret};
-use protocol::engine::{Activity, Outcome, Prepare};
+use protocol::engine::{Activity, Outcome, Prepare, Source};
 use protocol::{Content, Record, Records, RelPath, Seen};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -277,4 +277,32 @@ fn an_edit_that_cannot_be_staged_at_first_is_committed_by_a_later_look() {
     assert_eq!(device.archived(), ["the user's"]);
     device.look();
     device.until("the edit is committed", |device| device.shows("the user's"));
+}
+
+#[test]
+fn what_is_written_under_another_name_of_a_removed_file_does_not_bring_it_back() {
+    let device = Device::new();
+    device.write("a", "old");
+    let long_ago = UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let file = fs::File::options().write(true).open(device.at("a")).expect("open");
+    file.set_modified(long_ago).expect("times");
+    fs::hard_link(device.at("a"), device.at("b")).expect("link");
+    device.settles_with(2);
+    let record = device.record("a");
+    let removal = Op { path: path("a"), before: Some(record), after: None, source: Source::None };
+    let within = device.runtime.enter();
+    let outcomes = device.hands().apply_now(&device.open(), vec![removal]);
+    drop(within);
+    assert_eq!(outcomes, [(path("a"), Outcome::Done(None))]);
+
+    device.write("b", "written to in place");
+    device.look();
+    let stamps: Vec<_> = fs::read_dir(device.at(".syncd/archive")).expect("list").flatten().collect();
+    for stamp in stamps {
+        fs::rename(stamp.path(), stamp.path().with_file_name("2020-01-01T00.00.00Z")).expect("long ago");
+    }
+    device.tend(&Chores { expire: Some(1), ..Chores::default() });
+    device.settles_with(1);
+    assert!(!device.at("a").exists());
+    assert_eq!(device.archived(), ["old"]);
 }

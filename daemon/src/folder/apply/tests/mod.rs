@@ -2,6 +2,7 @@
 
 mod access;
 mod folding;
+mod linked;
 mod races;
 mod whole;
 
@@ -88,7 +89,7 @@ impl Home {
     }
 
     fn run(&self, ops: &[Op]) -> Vec<Outcome> {
-        let archive = Archive::new(&*self.disk, NOW);
+        let archive = Archive::with_clock(&*self.disk, || NOW);
         let report = Executor::new(&*self.disk, &archive, &verify).run(ops);
         if !self.disk.has_crashed() {
             report.sync.expect("durable");
@@ -244,7 +245,7 @@ fn a_program_that_still_has_the_old_file_open_is_noticed_later() {
     let (ops, _) = three_changes(&home);
     let mut open: Vec<_> =
         ["a", "b"].map(|n| fs::OpenOptions::new().append(true).open(home.at(n)).expect("open")).into();
-    let archive = Archive::new(&*home.disk, NOW);
+    let archive = Archive::with_clock(&*home.disk, || NOW);
     let report = Executor::new(&*home.disk, &archive, &verify).run(&ops);
     assert_eq!(report.resting.len(), 2);
     let changed = |r: &Resting| {

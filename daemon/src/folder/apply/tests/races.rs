@@ -74,7 +74,7 @@ fn a_crash_at_any_call_loses_nothing_and_the_replay_ends_where_it_should() {
         assert_eq!(fs::read(home.at("a")).expect("read"), b"new a", "{position}");
         assert_eq!(fs::read(home.at("d")).expect("read"), b"old c", "{position}");
         assert!(!home.at("b").exists() && !home.at("c").exists(), "{position}");
-        let archive = Archive::new(&*home.disk, NOW);
+        let archive = Archive::with_clock(&*home.disk, || NOW);
         sweep(&*home.disk, &archive).expect("sweep");
         for content in old {
             assert!(home.holds(content.as_bytes()), "{content} after the replay of {position}");
@@ -90,7 +90,7 @@ fn any_failing_call_loses_nothing() {
             let home = Home::new();
             let (ops, old) = three_changes(&home);
             home.disk.at(None, position, Effect::FailOnce(errno));
-            let archive = Archive::new(&*home.disk, NOW);
+            let archive = Archive::with_clock(&*home.disk, || NOW);
             Executor::new(&*home.disk, &archive, &verify).run(&ops);
             for content in old.iter().chain(&["new a"]) {
                 assert!(home.holds(content.as_bytes()), "{content} after {errno} at {position}");

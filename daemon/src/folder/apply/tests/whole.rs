@@ -42,7 +42,7 @@ fn a_removed_directory_goes_into_the_archive_by_one_rename() {
     let home = Home::new();
     let ops = removal(&home);
     let before = home.disk.calls(Some(Call::RenameNew));
-    let archive = Archive::new(&*home.disk, NOW);
+    let archive = Archive::with_clock(&*home.disk, || NOW);
     let report = Executor::new(&*home.disk, &archive, &verify).run(&ops);
     assert!(report.outcomes.iter().all(|o| matches!(o, Outcome::Done(None))), "{:?}", report.outcomes);
     assert!(home.disk.calls(Some(Call::RenameNew)) - before <= 2, "the archive was made after the first");
@@ -194,7 +194,7 @@ fn a_crash_or_a_failure_at_any_call_loses_nothing() {
             let home = Home::new();
             let ops = prepare(&home);
             home.disk.at(None, position, Effect::FailOnce(5));
-            let archive = Archive::new(&*home.disk, NOW);
+            let archive = Archive::with_clock(&*home.disk, || NOW);
             Executor::new(&*home.disk, &archive, &verify).run(&ops);
             assert!(FILES.iter().all(|file| home.holds(file.as_bytes())), "failure at {position}");
         }
