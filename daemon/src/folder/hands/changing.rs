@@ -186,7 +186,10 @@ fn prepare_op(
                 uses.get_mut(&content).map_or(1, |left| std::mem::replace(left, left.saturating_sub(1)));
             let name = if left > 1 {
                 another_name(&content, left)
-                    .filter(|copy| disk.copy_to_staged(&Place::Staged(name.clone()), copy).is_ok())
+                    .filter(|copy| {
+                        let from = Place::Staged(name.clone());
+                        stage_anew(disk, copy, || disk.copy_to_staged(&from, copy).map(drop)).is_ok()
+                    })
                     .unwrap_or(name)
             } else {
                 name
@@ -201,7 +204,7 @@ fn prepare_op(
                 }) =>
             {
                 let name = link_name(&op.path);
-                match disk.stage_link(&name, target, mtime) {
+                match stage_anew(disk, &name, || disk.stage_link(&name, target, mtime)) {
                     Ok(()) => apply::Source::Staged(name),
                     Err(_) => apply::Source::None,
                 }
@@ -210,6 +213,22 @@ fn prepare_op(
         },
     };
     apply::Op { path: op.path, before: op.before, after: op.after, source }
+}
+
+/// Makes something in staging. What an earlier attempt has left under its name, since it could not be
+/// taken to its place, is ours and goes.
+fn stage_anew(
+    disk: &dyn Disk,
+    name: &StagedName,
+    make: impl Fn() -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    match make() {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            disk.remove_file(&Place::Staged(name.clone()))?;
+            make()
+        }
+        made => made,
+    }
 }
 
 /// A second staged file of a content that several paths want.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use keystore::{DeviceKey, FolderSecret};
 use protocol::engine::{Activity, Outcome, Prepare, Source};
-use protocol::{Content, Record, Records, RelPath, Seen};
+use protocol::{Content, ContentId, Metadata, Record, Records, RelPath, Seen, Shown};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -305,4 +305,40 @@ fn what_is_written_under_another_name_of_a_removed_file_does_not_bring_it_back()
     device.settles_with(1);
     assert!(!device.at("a").exists());
     assert_eq!(device.archived(), ["old"]);
+}
+
+#[test]
+fn what_could_not_be_applied_at_first_can_be_applied_when_its_directory_is_there() {
+    let device = Device::new();
+    device.settles_with(0);
+    let bytes = "of two paths";
+    let id = ContentId([7; 32]);
+    let staged = crate::folder::stage::staged_name(&id);
+    fs::write(device.at(".syncd/staging").join(staged.as_str()), bytes).expect("write");
+    let link = Content::Symlink { target: b"anywhere"[..].into() };
+    let file = Content::File { id, size: bytes.len() as u64 };
+    let puts = [
+        ("d/link", link, Source::None),
+        ("d/one", file.clone(), Source::Staged(id)),
+        ("d/two", file, Source::Staged(id)),
+    ];
+    let put = |(name, content, source)| {
+        let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+        let after = Some(Shown { content, metadata, entries: Vec::new() });
+        Op { path: path(name), before: None, after, source }
+    };
+    let ops = puts.map(put).to_vec();
+    let apply = || {
+        let _within = device.runtime.enter();
+        device.hands().apply_now(&device.open(), ops.clone())
+    };
+    for (path, outcome) in apply() {
+        assert_eq!(outcome, Outcome::Waits, "{path}");
+    }
+    fs::create_dir(device.at("d")).expect("mkdir");
+    for (path, outcome) in apply() {
+        assert!(matches!(outcome, Outcome::Done(Some(_))), "{path}: {outcome:?}");
+    }
+    assert_eq!(fs::read_link(device.at("d/link")).expect("link"), Path::new("anywhere"));
+    assert_eq!(["d/one", "d/two"].map(|name| fs::read_to_string(device.at(name)).expect("read")), [bytes; 2]);
 }
