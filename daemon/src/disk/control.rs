@@ -52,10 +52,14 @@ impl RealDisk {
     }
 
     pub(super) fn write_small(&self, name: ControlName, bytes: &[u8]) -> io::Result<()> {
-        if !matches!(name, ControlName::Marker | ControlName::Probe) {
-            return Err(not_for(&Place::Control(name)));
-        }
-        let new = control_name(ControlName::NewMarker).as_bytes();
+        let new = match name {
+            ControlName::Marker => ControlName::NewMarker,
+            ControlName::Probe => ControlName::NewProbe,
+            _ => return Err(not_for(&Place::Control(name))),
+        };
+        let new = control_name(new).as_bytes();
+        // Who removed the new file of another would rename nothing, or half of it.
+        let _turn = self.writing.lock();
         let control = self.resolver.fresh_directory(CONTROL_DIRECTORY.as_bytes())?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // What lies there is our own unfinished write.

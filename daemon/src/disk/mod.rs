@@ -124,6 +124,8 @@ pub enum ControlName {
     Archive,
     /// Touched by `wait`, to see it come back through the watcher.
     Probe,
+    /// The next probe, before it is renamed over the old one.
+    NewProbe,
 }
 
 /// What kind of thing is at a place.

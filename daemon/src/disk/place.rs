@@ -24,6 +24,7 @@ pub(super) fn control_name(name: ControlName) -> &'static str {
         ControlName::Staging => "staging",
         ControlName::Archive => "archive",
         ControlName::Probe => "probe",
+        ControlName::NewProbe => "probe.new",
     }
 }
 

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use parking_lot::Mutex;
 use protocol::Timestamp;
 use protocol::path::CONTROL_DIRECTORY;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
@@ -39,6 +40,8 @@ pub struct RealDisk {
     pub(super) resolver: Resolver,
     pub(super) mode_mask: u16,
     pub(super) unnamed: Unnamed,
+    /// Held while a control file is written.
+    pub(super) writing: Mutex<()>,
 }
 
 /// A directory and a name in it.
@@ -51,7 +54,12 @@ impl RealDisk {
             SpecialBits::Strip => 0o1777,
             SpecialBits::Keep => 0o7777,
         };
-        Ok(Self { resolver: Resolver::open(root)?, mode_mask, unnamed: Unnamed::default() })
+        Ok(Self {
+            resolver: Resolver::open(root)?,
+            mode_mask,
+            unnamed: Unnamed::default(),
+            writing: Mutex::default(),
+        })
     }
 
     /// Makes a staged file and gives it the bytes of another place in this way.

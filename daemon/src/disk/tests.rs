@@ -300,6 +300,30 @@ fn one_daemon_holds_the_lock_and_control_files_are_whole_and_private() {
 }
 
 #[test]
+fn control_files_that_are_written_at_once_do_not_mix() {
+    // In memory where there is such a place: none of this is about fsync.
+    let memory = Path::new("/dev/shm");
+    let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let root = root.expect("a directory");
+    let disk = RealDisk::open(root.path(), SpecialBits::Strip).expect("open");
+    disk.make_directory(&Place::Control(ControlName::Directory), 0o700).expect("control directory");
+    let texts = [(ControlName::Marker, [b'm'; 64]), (ControlName::Probe, [b'p'; 64])];
+    texts.iter().for_each(|(name, text)| disk.write_control(*name, text).expect("write"));
+    std::thread::scope(|scope| {
+        // The marker by two at once.
+        for (name, text) in [texts[0], texts[1], texts[0]] {
+            let disk = &disk;
+            scope.spawn(move || {
+                for _ in 0..1000 {
+                    disk.write_control(name, &text).expect("write");
+                    assert_eq!(disk.read_control(name).expect("read"), text);
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn faults_come_at_the_call_they_were_set_for() {
     let (root, real) = folder();
     let disk = FaultyDisk::new(Arc::new(real));
