@@ -7,7 +7,7 @@
 //! caller's business, which is why replacing is a swap that keeps both sides.
 
 //! Reading order: the words and the trait here; `resolve` (how a path below the root becomes a
-//! descriptor), `real` (system calls), `unnamed` (staged files that need no name), `control` (what is ours),
+//! descriptor), `real` (system calls), `rename` (to a free name), `unnamed` (staged files that need no name), `control` (what is ours),
 //! `file` (open files), `faulty` (for tests).
 
 mod control;
@@ -17,6 +17,7 @@ mod file;
 mod folding;
 mod place;
 mod real;
+mod rename;
 mod resolve;
 #[cfg(test)]
 mod tests;

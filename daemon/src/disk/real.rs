@@ -42,10 +42,12 @@ pub struct RealDisk {
     pub(super) unnamed: Unnamed,
     /// Held while a control file is written.
     pub(super) writing: Mutex<()>,
+    #[cfg(test)]
+    pub(super) slowness: super::rename::Slowness,
 }
 
 /// A directory and a name in it.
-type Name<'a> = (&'a OwnedFd, &'a [u8]);
+pub(super) type Name<'a> = (&'a OwnedFd, &'a [u8]);
 
 impl RealDisk {
     /// Opens the disk below `root`, which must be a directory and no symbolic link. Makes nothing.
@@ -59,6 +61,8 @@ impl RealDisk {
             mode_mask,
             unnamed: Unnamed::default(),
             writing: Mutex::default(),
+            #[cfg(test)]
+            slowness: Default::default(),
         })
     }
 
@@ -94,7 +98,7 @@ impl RealDisk {
     }
 
     /// The same for two names.
-    fn at_both(
+    pub(super) fn at_both(
         &self,
         one: &Place,
         other: &Place,
@@ -261,12 +265,7 @@ impl Disk for RealDisk {
         {
             return placed;
         }
-        let done = self.at_both(from, to, |(source, old), (target, new)| {
-            match rustix::fs::renameat_with(source, old, target, new, RenameFlags::NOREPLACE) {
-                Err(Errno::INVAL | Errno::NOSYS) => rename_new_slowly((source, old), (target, new)),
-                renamed => Ok(renamed?),
-            }
-        });
+        let done = self.rename_to_free(from, to);
         self.forget(from);
         self.forget(to);
         done
@@ -376,21 +375,6 @@ impl Disk for RealDisk {
 
 pub(super) fn mode(bits: u16) -> Mode {
     Mode::from_raw_mode(u32::from(bits))
-}
-
-/// For file systems without `RENAME_NOREPLACE`. A hard link is as atomic; for a directory the worst
-/// is that an empty directory, made in the window, is replaced.
-fn rename_new_slowly((source, old): Name<'_>, (target, new): Name<'_>) -> io::Result<()> {
-    let found = describe(&rustix::fs::statat(source, old, AtFlags::SYMLINK_NOFOLLOW)?);
-    if found.kind != Kind::Directory {
-        rustix::fs::linkat(source, old, target, new, AtFlags::empty())?;
-        return Ok(rustix::fs::unlinkat(source, old, AtFlags::empty())?);
-    }
-    match rustix::fs::statat(target, new, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Err(Errno::EXIST.into()),
-        Err(Errno::NOENT) => Ok(rustix::fs::renameat(source, old, target, new)?),
-        Err(e) => Err(e.into()),
-    }
 }
 
 fn is_missing<T>(done: &io::Result<T>) -> bool {
