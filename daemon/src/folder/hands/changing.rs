@@ -115,6 +115,7 @@ impl Hands {
             if let Some(open) = hands.opened() {
                 let disk = open.root.disk.as_ref();
                 let archive = Archive::new(disk, seconds_since_1970());
+                let _staging = hands.staging.read();
                 paths.sort_by(|a, b| b.cmp(a));
                 for path in paths {
                     match put_aside(disk, &archive, &path) {
@@ -158,7 +159,13 @@ fn put_name_aside(
     let aside =
         StagedName::parse(&format!("displaced-reverted-{hash}")).expect("letters, dashes and hex digits");
     let aside = Place::Staged(aside);
-    archive.copy(&at, path, found)?;
+    match archive.copy(&at, path, found) {
+        // It may not be read.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return archive.put(&at, path).map(drop);
+        }
+        copied => copied?,
+    };
     disk.rename_new(&at, &aside)?;
     let is_elsewhere = |now: &DiskStat| {
         let (now, then, names) = (now.stat, found.stat, now.links);

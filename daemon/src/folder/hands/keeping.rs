@@ -11,7 +11,7 @@ use protocol::engine::Outcome;
 use protocol::{Content, NodeId, NodeStore, Record, RelPath, Seen, Timestamp};
 
 use super::{Hands, Open};
-use crate::disk::{ArchivedPath, Kind, Place, StagedName};
+use crate::disk::{ArchivedPath, Disk, DiskStat, Kind, Place, StagedName};
 use crate::folder::apply::Resting;
 use crate::folder::archive::Archive;
 use crate::folder::hash::hash_open;
@@ -49,19 +49,13 @@ impl Hands {
             return Ok(Outcome::Touched);
         }
         let archive = Archive::new(disk, seconds_since_1970());
-        let at = if found.kind == Kind::File && found.links > 1 {
-            let at = archive.copy(&from, path, &found)?;
-            disk.remove_file(&from)?;
-            at
-        } else {
-            archive.put(&from, path)?
-        };
-        archive.sync()?;
+        let at = put_in_archive(disk, &archive, &from, path, &found)?;
         if !is_edit || !self.is_writer() {
+            archive.sync()?;
             tracing::warn!(%path, archived = at.stamp.as_str(), "what was put there meanwhile is in the archive");
             return Ok(placed.map_or(Outcome::Touched, |record| Outcome::Done(Some(record))));
         }
-        let staged = self.stage_edit(open, "displaced", &at);
+        let staged = self.stage_edit(open, "displaced", &at).and_then(|edit| archive.sync().map(|()| edit));
         // What could not be staged now shall look as if it had been written to later.
         let unlike = protocol::Stat { size: 0, mtime: Timestamp::default(), ..found.stat };
         let stat = staged.as_ref().ok().and_then(|edit| edit.stat).unwrap_or(unlike);
@@ -112,6 +106,24 @@ impl Hands {
     pub(super) fn is_writer(&self) -> bool {
         self.secret.capability() == keystore::Capability::Write
     }
+}
+
+/// A file that has other names, by which it is still the user's, goes there as a copy.
+fn put_in_archive(
+    disk: &dyn Disk,
+    archive: &Archive<'_>,
+    from: &Place,
+    path: &RelPath,
+    found: &DiskStat,
+) -> io::Result<ArchivedPath> {
+    if found.kind == Kind::File
+        && found.links > 1
+        && let Ok(at) = archive.copy(from, path, found)
+        && disk.remove_file(from).is_ok()
+    {
+        return Ok(at);
+    }
+    archive.put(from, path)
 }
 
 /// The name of a copy until it is known what it holds.

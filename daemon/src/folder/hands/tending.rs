@@ -106,9 +106,8 @@ impl Hands {
                             is_stopped = true;
                             continue;
                         }
-                        // One that cannot be read holds up neither the others nor what comes after.
                         Err(error) => {
-                            tracing::warn!(path = %at.path, %error, "an edit in the archive cannot be committed");
+                            cannot_take_in(&at, error.as_ref());
                             let due = seconds_since_1970() + NEXT_LOOK;
                             changes.displaced_add.push(Displaced { due, ..displaced });
                         }
@@ -181,13 +180,14 @@ impl Hands {
                 tracing::debug!(files = expired.removed, "the archive's oldest files are gone");
             }
             for at in &expired.changed {
-                match self.take_in(open, at)? {
-                    Some(Some(again)) => {
+                match self.take_in(open, at) {
+                    Ok(Some(Some(again))) => {
                         let changes = Changes { displaced_add: vec![again], ..Changes::default() };
                         self.kept.0.save(&changes, Durability::Process)?;
                     }
-                    Some(None) => {}
-                    None => return Ok(()),
+                    Ok(Some(None)) => {}
+                    Ok(None) => return Ok(()),
+                    Err(error) => cannot_take_in(at, error.as_ref()),
                 }
             }
             if !expired.more || self.is_stopping() {
@@ -221,6 +221,11 @@ impl Hands {
         })));
         wait.recv().unwrap_or(false)
     }
+}
+
+/// One that cannot be read, say, holds up neither the others nor the chores that come after.
+fn cannot_take_in(at: &ArchivedPath, error: &dyn std::error::Error) {
+    tracing::warn!(path = %at.path, %error, "an edit in the archive cannot be committed");
 }
 
 /// Whether a displaced file was written to. Its ctime and mode say nothing: another of its names may

@@ -241,6 +241,22 @@ fn an_edit_that_came_out_outlives_a_crash_before_its_commit() {
 }
 
 #[test]
+fn an_edit_that_came_out_and_has_another_name_is_a_separate_file_from_then_on() {
+    let device = Device::new();
+    device.write("file", "a peer's");
+    device.write("other", "the user's");
+    device.settles_with(2);
+    let (name, at) = device.displaced();
+    fs::hard_link(device.at("other"), &at).expect("link");
+    edit_of(device.keep("file", &name, Some(device.record("file"))));
+    device.write("other", "written to in place");
+    assert_eq!(device.archived(), ["the user's"]);
+    device.look();
+    device.settles_with(2);
+    assert_eq!(fs::read_to_string(device.at("file")).expect("read"), "a peer's");
+}
+
+#[test]
 fn what_came_out_and_is_no_file_does_not_stay_in_staging() {
     let device = Device::new();
     device.write("file", "a peer's");
