@@ -51,6 +51,13 @@ impl Slowness {
     }
 }
 
+impl RealDisk {
+    /// From now on it is on a file system that cannot rename to a free name at once.
+    pub(crate) fn forget_noreplace(&self) {
+        self.slowness.begin(u32::MAX, Box::new(|| {}));
+    }
+}
+
 fn archived() -> Place {
     let stamp = Stamp::parse("2026-11-21T14.03.22Z").expect("a stamp");
     let at = ArchivedPath { stamp, path: protocol::RelPath::parse(b"f").expect("a path") };
@@ -106,7 +113,7 @@ fn whoever_saves_a_file_between_the_steps_of_a_slow_rename_loses_nothing() {
 #[test]
 fn a_slow_rename_takes_links_and_directories_and_never_replaces() {
     let (root, disk) = folder();
-    disk.slowness.begin(u32::MAX, Box::new(|| {}));
+    disk.forget_noreplace();
     let aside = Place::Staged(staged("s"));
     std::os::unix::fs::symlink("nowhere", root.path().join("link")).expect("link");
     fs::create_dir(root.path().join("d")).expect("mkdir");

@@ -176,3 +176,20 @@ fn an_edit_in_the_moment_of_the_swap_is_handed_to_the_caller() {
     assert_eq!(fs::read(home.at("a")).expect("read"), b"new a", "never exchanged back");
     assert!(placed.is_some() && archived(&home).is_empty());
 }
+
+#[test]
+fn a_disk_that_cannot_rename_to_a_free_name_at_once_comes_to_the_same_end() {
+    let mut home = Home::new();
+    let (ops, old) = three_changes(&home);
+    let real = RealDisk::open(home.root.path(), SpecialBits::Strip).expect("open");
+    real.forget_noreplace();
+    home.disk = Arc::new(FaultyDisk::new(Arc::new(real)));
+    let outcomes = home.run(&ops);
+    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done(_))), "{outcomes:?}");
+    assert_eq!(fs::read(home.at("a")).expect("read"), b"new a");
+    assert_eq!(fs::read(home.at("d")).expect("read"), b"old c");
+    assert!(!home.at("b").exists() && !home.at("c").exists());
+    assert!(old.iter().all(|content| home.holds(content.as_bytes())));
+    assert_eq!(archived(&home), ["a", "b"]);
+    assert_eq!(fs::read_dir(home.at(".syncd/staging")).expect("list").count(), 0);
+}
