@@ -14,6 +14,7 @@ use super::*;
 
 mod damaged;
 mod nat;
+mod stalling;
 
 /// Serves nodes by address, and for each chunk bytes that follow from its number.
 struct Shelf(HashMap<NodeId, Bytes>);
