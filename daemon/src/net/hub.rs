@@ -12,7 +12,7 @@ use std::time::Duration;
 use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
 use parking_lot::Mutex;
 use quinn::VarInt;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::dial::{DialBook, FoundBy, Target};
@@ -23,12 +23,9 @@ use super::link::{Command, Link, Reason};
 use super::members::{LinkId, Members};
 use super::peer::Peer;
 use super::reach::Reach;
-use super::serve::Serve;
+use super::serve::{Reads, Serve, Source};
 use super::slots::Slots;
 use super::{NetConfig, NetError, NetEvent};
-
-/// Blocking reads for peers under way at once, over all links: a few for each disk.
-const SERVE_SLOTS: usize = 8;
 
 pub(super) struct Hub {
     pub(super) endpoints: Endpoints,
@@ -42,7 +39,6 @@ pub(super) struct Hub {
     pub(super) exchange: Mutex<Exchange>,
     /// Somebody has joined or left a folder.
     pub(super) memberships_changed: Arc<Notify>,
-    pub(super) serve_slots: Arc<Semaphore>,
     pub(super) slots: Arc<Slots>,
     pub(super) events: mpsc::Sender<NetEvent>,
     state: Mutex<State>,
@@ -55,6 +51,8 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct State {
     folders: BTreeMap<FolderId, Folder>,
+    /// Longer than the folder, which is left and joined again: reads that hang still count.
+    reads: BTreeMap<FolderId, Arc<Reads>>,
     links: BTreeMap<LinkId, Arc<Link>>,
     /// Whom each link has proved to be.
     devices: BTreeMap<LinkId, DeviceId>,
@@ -65,7 +63,7 @@ struct State {
 struct Folder {
     secret: FolderSecret,
     opening: Option<Opening>,
-    server: Arc<dyn Serve>,
+    source: Source,
 }
 
 /// What a link is to do after it has joined a folder.
@@ -97,7 +95,6 @@ impl Hub {
             book_changed: Notify::new(),
             exchange: Mutex::default(),
             memberships_changed: Arc::default(),
-            serve_slots: Arc::new(Semaphore::new(SERVE_SLOTS)),
             slots: Arc::default(),
             events,
             state: Mutex::default(),
@@ -150,7 +147,8 @@ impl Hub {
                 link.command(Command::Learn(folder, opening.clone()));
             }
         }
-        state.folders.insert(folder, Folder { secret, opening, server });
+        let reads = Arc::clone(state.reads.entry(folder).or_default());
+        state.folders.insert(folder, Folder { secret, opening, source: Source { server, reads } });
     }
 
     /// A peer has told how a folder's secret opens, and the session has checked it: for all links.
@@ -176,6 +174,7 @@ impl Hub {
 
     pub(super) fn remove_folder(&self, folder: FolderId) {
         self.withdraw_folder(folder);
+        self.state.lock().reads.remove(&folder);
         self.book.lock().remove(folder, None);
         self.exchange.lock().forget(folder, None);
     }
@@ -201,8 +200,8 @@ impl Hub {
         self.book_changed.notify_one();
     }
 
-    pub(super) fn server(&self, folder: FolderId) -> Option<Arc<dyn Serve>> {
-        self.state.lock().folders.get(&folder).map(|folder| Arc::clone(&folder.server))
+    pub(super) fn source(&self, folder: FolderId) -> Option<Source> {
+        self.state.lock().folders.get(&folder).map(|folder| folder.source.clone())
     }
 
     // --- links

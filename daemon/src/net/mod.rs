@@ -30,6 +30,7 @@ mod link;
 mod members;
 mod pace;
 mod peer;
+mod places;
 mod reach;
 mod reason;
 mod roaming;

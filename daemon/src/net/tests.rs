@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::*;
 
 mod damaged;
+mod hanging;
 mod nat;
 mod stalling;
 
