@@ -201,7 +201,7 @@ fn is_lasting(ip: IpAddr) -> bool {
 pub(super) async fn run(hub: Weak<Hub>) {
     while let Some(running) = hub.upgrade().filter(|hub| !hub.is_closed()) {
         let changed = Arc::clone(&running.memberships_changed);
-        let pause = running.exchange_addresses().await;
+        let pause = running.exchange_addresses();
         drop(running);
         tokio::select! {
             () = changed.notified() => {}
@@ -212,13 +212,13 @@ pub(super) async fn run(hub: Weak<Hub>) {
 
 impl Hub {
     /// Does what is due; how long until something may be.
-    async fn exchange_addresses(&self) -> Duration {
+    fn exchange_addresses(&self) -> Duration {
         let (peers, now) = (self.memberships(), self.now());
         // Through a relay nobody is reached but by us, and not for long.
         let direct = peers.iter().filter(|(peer, _)| peer.info().direct);
         let members: Vec<Member> = direct.map(|(peer, _)| Member::of(peer)).collect();
         let speaking = peers.iter().filter(|(_, speaks)| *speaks).map(|(peer, _)| Member::of(peer));
-        self.report_reached(&members, now).await;
+        self.report_reached(&members, now);
         let plan = self.exchange.lock().poll(&members, &speaking.collect::<Vec<_>>(), now);
         for (folder, device, addresses) in plan.tell {
             let addresses = addresses.iter().map(ToString::to_string).collect();
@@ -232,7 +232,7 @@ impl Hub {
     }
 
     /// Remembers where everybody is, here and for later.
-    async fn report_reached(&self, members: &[Member], now: Duration) {
+    fn report_reached(&self, members: &[Member], now: Duration) {
         for Member { folder, device, address } in members {
             let mut book = self.book.lock();
             // What is connected is known to be there, however long ago it was proven.
@@ -244,7 +244,10 @@ impl Hub {
         for member in members {
             if self.exchange.lock().handle_reached(member, now) {
                 let Member { folder, device, address } = *member;
-                let _ = self.events.send(NetEvent::Reached { folder, device, address }).await;
+                if !self.events.try_send(NetEvent::Reached { folder, device, address }) {
+                    // A folder that takes nothing now hears of it later.
+                    self.exchange.lock().forget(folder, Some(address));
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use protocol::frame::Frame;
 use protocol::message::{MAX_REQUEST_NODES, NodeReply};
 use protocol::session::{Binding, Session};
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, interval};
 
 use super::super::endpoint::Endpoints;
