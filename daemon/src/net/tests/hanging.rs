@@ -1,4 +1,4 @@
-//! A folder whose disk hangs holds up no other.
+//! A folder whose disk or loop hangs holds up no other.
 
 use std::sync::mpsc as blocking;
 
@@ -55,4 +55,22 @@ async fn a_disk_that_hangs_holds_up_no_nodes_and_no_other_folder() {
         assert!(came);
     };
     timeout(PATIENCE, others).await.expect("the others answer");
+}
+
+#[tokio::test]
+async fn whoever_vanishes_leaves_the_other_folders_though_one_takes_nothing() {
+    let (mut alice, _, bob, _) = pair().await;
+    for device in [&alice, &bob] {
+        device.net.add_folder(secret(2), None, shelf(&[]));
+    }
+    alice.joined().await;
+    let mut folders = [secret(1), secret(2)].map(|secret| secret.folder_id());
+    folders.sort();
+    let [hangs, other] = folders;
+    let mut kept = Vec::new();
+    while alice.net.hub.events.try_send(NetEvent::Left { folder: hangs, peer: bob.id }) {
+        kept.push(alice.events.next().await.unwrap());
+    }
+    bob.net.close().await;
+    while alice.next().await.folder() != Some(other) {}
 }
