@@ -38,8 +38,15 @@ pub struct Opened {
     pub rollback: Option<Hold>,
 }
 
-/// Opens the root, and redraws the start counter on both sides.
-pub fn open(path: &Path, root_id: &[u8; 16], kept: &Kept, nonce: [u8; 16]) -> Result<Opened, Hold> {
+/// Opens the root, and redraws the start counter on both sides. `is_just_made`: the marker was made for
+/// this start.
+pub fn open(
+    path: &Path,
+    root_id: &[u8; 16],
+    kept: &Kept,
+    nonce: [u8; 16],
+    is_just_made: bool,
+) -> Result<Opened, Hold> {
     let (disk, marker) =
         marker::open_root(path, SpecialBits::Strip, root_id).map_err(|e| trouble(path, &e))?;
     let lock = marker::claim(&disk)
@@ -60,8 +67,9 @@ pub fn open(path: &Path, root_id: &[u8; 16], kept: &Kept, nonce: [u8; 16]) -> Re
             path.display()
         ),
     });
-    if starts == Starts::Fresh && marker.start.count == 0 {
-        // Just made, for this start: another draw would tell nothing apart from it.
+    if is_just_made && starts == Starts::Fresh && marker.start.count == 0 {
+        // Another draw would tell nothing apart from it. (Without a database alone it would: the disk may
+        // be put back later to what it was at the first start.)
         let facts = FolderFacts { start_nonce: Some(marker.start.nonce), ..facts };
         kept.0.save_facts(&facts).map_err(|error| database(&error))?;
     } else if rollback.is_none() {
@@ -224,13 +232,39 @@ mod tests {
         made.save(&disk).expect("a marker");
         let store = crate::store::Store::open(&home.path().join("db")).expect("a database");
         let kept = Kept(store.folder(&[1; 16]).expect("a folder"));
-        let start = |nonce| open(root.path(), &made.root_id, &kept, [nonce; 16]).expect("it opens");
+        let start = |nonce, is_just_made| {
+            open(root.path(), &made.root_id, &kept, [nonce; 16], is_just_made).expect("it opens")
+        };
 
-        assert!(start(3).distrust_records, "the database has just been made");
+        assert!(start(3, true).distrust_records, "the database has just been made");
         assert_eq!(marker_of(root.path()), made);
-        assert!(!start(4).distrust_records);
+        assert!(!start(4, false).distrust_records);
         assert_eq!(marker_of(root.path()).start, Start { count: 1, nonce: [4; 16] });
         made.save(&disk).expect("an older copy of the disk");
-        assert_eq!(start(5).rollback.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
+        assert_eq!(start(5, false).rollback.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
+    }
+
+    #[test]
+    fn a_disk_of_the_first_start_is_told_apart_also_after_the_database_was_lost() {
+        let (root, home) = (tempfile::tempdir().expect("a root"), tempfile::tempdir().expect("a home"));
+        let made = Marker { root_id: [1; 16], start: Start { count: 0, nonce: [2; 16] } };
+        let disk = crate::disk::RealDisk::open(root.path(), SpecialBits::Strip).expect("a disk");
+        drop(marker::claim(&disk).expect("nobody else is here"));
+        made.save(&disk).expect("a marker");
+        let database = |name: &str| {
+            let store = crate::store::Store::open(&home.path().join(name)).expect("a database");
+            Kept(store.folder(&[1; 16]).expect("a folder"))
+        };
+        let start = |kept: &Kept, nonce, is_just_made| {
+            open(root.path(), &made.root_id, kept, [nonce; 16], is_just_made).expect("it opens")
+        };
+
+        start(&database("first"), 3, true);
+        let second = database("second");
+        assert!(start(&second, 4, false).distrust_records, "it is lost");
+        assert_eq!(marker_of(root.path()).start, Start { count: 1, nonce: [4; 16] });
+        made.save(&disk).expect("an older copy of the disk");
+        let restored = start(&second, 5, false).rollback;
+        assert_eq!(restored.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
     }
 }

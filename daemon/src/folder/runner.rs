@@ -118,7 +118,7 @@ impl Runner {
                 let _runtime = runtime.enter();
                 let started = Instant::now();
                 // The journal is settled before the engine looks at the records.
-                let opened = hands.open_root();
+                let opened = hands.open_root(fresh);
                 let distrust = !fresh && opened.as_ref().is_ok_and(|distrust| *distrust);
                 let engine = match make(started.elapsed(), distrust) {
                     Ok(engine) => engine,

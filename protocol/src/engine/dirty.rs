@@ -29,6 +29,8 @@ pub(super) struct Dirty {
     /// Others, from which something was removed; none of them is below another.
     removed: BTreeSet<RelPath>,
     everything: bool,
+    /// Nothing has been heard but of what is removed.
+    only_removed: bool,
     /// There is nothing to wait for: what has changed is not known at all.
     is_lost: bool,
     /// How many paths have come that we have not made ourselves, those that are no longer told apart
@@ -41,7 +43,8 @@ pub(super) struct Dirty {
 impl Dirty {
     pub(super) fn everything(now: Duration) -> Self {
         let (paths, removed) = (BTreeSet::new(), BTreeSet::new());
-        Self { paths, removed, everything: true, is_lost: true, burst: 0, first: now, last: now }
+        let (first, last) = (now, now);
+        Self { paths, removed, everything: true, only_removed: true, is_lost: true, burst: 0, first, last }
     }
 
     /// `is_ours`: what we have just made ourselves. It is looked at as well, since users may have
@@ -82,6 +85,7 @@ impl Dirty {
 
     /// Answers how many paths are new.
     fn add_path(&mut self, path: RelPath) -> u32 {
+        self.only_removed = false;
         let is_known = self.removed.remove(&path);
         // What is below a removed directory is looked at with it.
         let is_covered =
@@ -132,13 +136,13 @@ impl Dirty {
             0 => QUIET_OF_OURS,
             burst => (QUIET + QUIET_A_PATH.saturating_mul(burst)).min(QUIET_AT_MOST),
         };
-        let patience = if self.paths.is_empty() && !whole { PATIENCE_WITH_REMOVALS } else { PATIENCE };
+        let patience = if self.only_removed && !whole { PATIENCE_WITH_REMOVALS } else { PATIENCE };
         self.is_any().then(|| (self.last + quiet).min(self.first + patience))
     }
 
     /// What there is to look at, and whether it is everything.
     pub(super) fn take(&mut self) -> (bool, BTreeSet<RelPath>) {
-        (self.burst, self.is_lost) = (0, false);
+        (self.burst, self.is_lost, self.only_removed) = (0, false, true);
         let mut paths = std::mem::take(&mut self.paths);
         paths.append(&mut self.removed);
         (std::mem::take(&mut self.everything), paths)
@@ -153,6 +157,22 @@ mod tests {
 
     fn paths(names: &[&str]) -> Vec<RelPath> {
         names.iter().map(|name| RelPath::parse(name.as_bytes()).expect("a path")).collect()
+    }
+
+    fn many() -> Vec<RelPath> {
+        let name = |n: usize| RelPath::parse(format!("{n}").as_bytes()).expect("a path");
+        (0..=MAX_PATHS).map(name).collect()
+    }
+
+    /// A large tree that is unpacked would otherwise be scanned as a whole again and again meanwhile.
+    #[test]
+    fn more_paths_than_are_told_apart_are_waited_for_like_others() {
+        let mut dirty = nothing();
+        dirty.add(SECOND, Noticed::Paths(many()), |_| false);
+        assert_eq!(dirty.due(false, false), Some(SECOND + QUIET_AT_MOST));
+        dirty.take();
+        dirty.add(SECOND, Noticed::Removed(many()), |_| false);
+        assert_eq!(dirty.due(false, false), Some(SECOND + PATIENCE_WITH_REMOVALS));
     }
 
     fn nothing() -> Dirty {

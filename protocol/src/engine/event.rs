@@ -13,6 +13,7 @@ use crate::message::ChunkWanted;
 use crate::message::Message;
 use crate::path::RelPath;
 use crate::record::{Record, Seen, Shown};
+use crate::scheduler::Limits;
 use crate::store::NodeId;
 
 /// Names a request until its answer.
@@ -252,6 +253,8 @@ pub struct Settings {
     pub first_head_wait: Duration,
     /// Most differing entries that are worked off at once: some seconds of work, some MiB of memory.
     pub window: usize,
+    /// Most chunks of several contents that are wanted at once; fixed once the engine is made.
+    pub wanted_chunks: usize,
 }
 
 impl Default for Settings {
@@ -261,6 +264,7 @@ impl Default for Settings {
             revert_local_changes: false,
             first_head_wait: Duration::from_secs(30),
             window: 2_048,
+            wanted_chunks: Limits::default().wanted_chunks,
         }
     }
 }

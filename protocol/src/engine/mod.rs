@@ -212,6 +212,7 @@ impl<S: FolderStore> Engine<S> {
         let first_head = !start.joined || !heads.is_empty();
         let first_head_by = (!first_head).then(|| now + settings.first_head_wait);
         let told = (!heads.is_empty()).then_some((state.entries, state.context_root));
+        let staging = staging::Staging::new(settings.wanted_chunks);
         let mut engine = Self {
             store,
             identity,
@@ -237,7 +238,7 @@ impl<S: FolderStore> Engine<S> {
             unopened: BTreeMap::new(),
             pulls: pulls::Pulls::default(),
             step: steps::Step::default(),
-            staging: staging::Staging::default(),
+            staging,
             revisit: unapplied.keys().cloned().collect(),
             unapplied,
             stuck: BTreeSet::new(),

@@ -72,6 +72,13 @@ impl Bits {
         })
     }
 
+    /// The numbers from `from` to before `to` that are not in it, ascending. Skips 64 at a time.
+    pub(super) fn missing(&self, from: usize, to: usize) -> Vec<usize> {
+        let words = self.words(from / 64).zip(from / 64..).take_while(|(_, at)| at * 64 < to);
+        let missing = words.flat_map(|(word, at)| ones(!word).map(move |bit| at * 64 + bit));
+        missing.filter(|at| (from..to).contains(at)).collect()
+    }
+
     /// All numbers, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.both_from(self, 0)
@@ -106,6 +113,9 @@ mod tests {
         assert!(bits.remove(64) && !bits.remove(64));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 130, 199]);
         assert_eq!(bits.both_from(&Bits::full(200), 63).collect::<Vec<_>>(), [63, 130, 199]);
+        assert_eq!(bits.missing(63, 67), [64, 65, 66]);
+        assert_eq!((bits.missing(1, 200).len(), bits.missing(5, 5).len()), (196, 0));
+        assert_eq!(Bits::full(130).missing(0, 130), []);
         assert_eq!(Bits::full(130).iter().count(), 130);
         assert_eq!(Bits::full(128).iter().count(), 128);
         assert_eq!(Bits::full(0).iter().count(), 0);

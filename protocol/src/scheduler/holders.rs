@@ -1,5 +1,6 @@
 //! Who has what: the have-messages of incomplete peers, and what they turn out to be worth.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::told::WHOLE;
@@ -10,7 +11,8 @@ use crate::message::{ContentPrefix, HavePart, Run};
 impl Scheduler {
     /// An incomplete peer says what it has. It is remembered, also if it is not wanted yet.
     pub fn handle_have(&mut self, now: Duration, peer: PeerKey, whole: &[ContentPrefix], parts: &[HavePart]) {
-        for content in whole {
+        // To say a thing often costs no more than to say it once.
+        for content in whole.iter().collect::<BTreeSet<_>>() {
             self.take_have(now, peer, *content, &[WHOLE]);
         }
         for part in parts {

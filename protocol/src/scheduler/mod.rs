@@ -208,7 +208,7 @@ impl Scheduler {
     }
 
     /// Fetch these chunks (number and length) of a content, in place of what was wanted of it
-    /// before. Whether there was room; if not, nothing is changed.
+    /// before. Whether there was [room](Self::has_room_for); if not, nothing is changed.
     pub fn want(
         &mut self,
         content: ContentId,
@@ -216,13 +216,15 @@ impl Scheduler {
         missing: impl IntoIterator<Item = (u64, u32)>,
         priority: Priority,
     ) -> bool {
-        let mut missing: Vec<_> = missing.into_iter().take(self.limits.wanted_chunks + 1).collect();
-        missing.sort_unstable();
-        missing.dedup_by_key(|(number, _)| *number);
         let replaced = self.wants.get(&content).map_or(0, |want| want.open);
-        if self.chunks - replaced + missing.len() > self.limits.wanted_chunks {
+        let others = self.chunks - replaced;
+        let most = if others == 0 { usize::MAX } else { self.limits.wanted_chunks.saturating_sub(others) };
+        let mut missing: Vec<_> = missing.into_iter().take(most.saturating_add(1)).collect();
+        if missing.len() > most {
             return false;
         }
+        missing.sort_unstable();
+        missing.dedup_by_key(|(number, _)| *number);
         let before = self.remove_want(content);
         if missing.is_empty() {
             return true;
@@ -249,6 +251,12 @@ impl Scheduler {
         self.wants.insert(content, Box::new(want));
         self.ask_anybody();
         true
+    }
+
+    /// Whether a content of so many missing chunks can be wanted beside what is. One alone always can:
+    /// how long a file is must not depend on how many are fetched at once.
+    pub fn has_room_for(&self, chunks: usize) -> bool {
+        self.chunks == 0 || self.chunks.saturating_add(chunks) <= self.limits.wanted_chunks
     }
 
     /// A content is no longer wanted. What is under way of it is ignored when it arrives.

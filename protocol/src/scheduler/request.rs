@@ -31,7 +31,7 @@ pub struct Limits {
     pub request_bytes: u64,
     /// Most chunks of one request.
     pub request_chunks: usize,
-    /// Most chunks that are wanted at a time; bounds the memory.
+    /// Most chunks that are wanted at a time, of several contents together; bounds the memory.
     pub wanted_chunks: usize,
 }
 

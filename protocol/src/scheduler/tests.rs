@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::message::ContentPrefix;
 
 pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -114,6 +115,30 @@ fn urgent_then_small_contents_come_first_and_a_full_window_refuses_more() {
     let asked = scheduler.poll_request(ms(0)).expect("a request");
     let order: Vec<_> = asked.refs.iter().map(|chunk| chunk.content).collect();
     assert_eq!(order, [content(3), content(2), content(1)]);
+}
+
+#[test]
+fn a_content_of_more_chunks_than_are_wanted_at_a_time_is_fetched_alone() {
+    let mut scheduler = Scheduler::new(Limits { wanted_chunks: 4, ..Limits::default() });
+    scheduler.add_peer(PeerKey(0), Availability::Everything, ms(1));
+    let many = (0..5).map(|number| (number, 10));
+    assert!(scheduler.want(content(1), 50, many.clone(), 0));
+    assert!(!scheduler.has_room_for(1) && !scheduler.want(content(2), 50, [(0, 50)], 0));
+    assert!(scheduler.want(content(1), 50, many, 0), "the same anew");
+    assert_eq!(scheduler.poll_request(ms(0)).expect("a request").refs.len(), 5);
+    scheduler.forget(content(1));
+    assert!(scheduler.has_room_for(1) && scheduler.want(content(2), 50, [(0, 50)], 0));
+}
+
+/// 32 KiB of a message must not cost the time of thousands.
+#[test]
+fn to_say_a_thing_often_costs_no_more_than_to_say_it_once() {
+    let mut scheduler = Scheduler::new(Limits::default());
+    scheduler.add_peer(PeerKey(0), Availability::Perhaps, ms(1));
+    scheduler.want(content(1), 1 << 30, (0..1 << 12).map(|number| (number, 1 << 18)), 0);
+    let prefix = ContentPrefix::of(&content(1));
+    scheduler.handle_have(ms(0), PeerKey(0), &[prefix; 4096], &[]);
+    assert!(scheduler.work() < 100, "{}", scheduler.work());
 }
 
 /// Peers that answer in virtual time, each chunk after the one before.

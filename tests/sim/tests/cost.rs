@@ -62,6 +62,16 @@ fn a_directory_of_four_times_as_many_files_takes_about_four_times_the_work() {
     }
 }
 
+/// As with a file of a hundred gigabytes beside others.
+#[test]
+fn what_has_more_chunks_than_are_wanted_at_once_waits_its_turn() {
+    let few = Settings { wanted_chunks: 10, ..settings(256) };
+    let mut pair = Fast::pair(&few);
+    notice(&mut pair, files("a", 300, 300));
+    assert!(work(&pair, 0) > 0);
+    assert_eq!(pair[1].engine.unapplied().len(), 0);
+}
+
 /// A rename comes in several heads; that what it removes has come to other paths before is seen
 /// nevertheless.
 #[test]

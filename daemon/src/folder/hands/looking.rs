@@ -20,6 +20,46 @@ const FEW_FILES: usize = 10;
 /// Records that are read in one go.
 const RECORDS_AT_ONCE: usize = 1_000;
 
+/// Why a scan did not come to its end.
+#[derive(Debug)]
+enum Ended {
+    /// The root was not what it is to be, if only for a moment.
+    Root(Hold),
+    /// It could not go on.
+    Scan(ScanError),
+}
+
+/// Scans for as long as the root is what it is to be, at each part and at the end. What a part says of
+/// another root counts for nothing, and a scan that was broken off is none, also if all is well again.
+fn scan_while(
+    cx: &ScanContext<'_>,
+    what: &Scan,
+    check: &dyn Fn() -> Result<(), Hold>,
+    hand_on: &mut dyn FnMut(Part),
+) -> Result<(), Ended> {
+    let mut broken = None;
+    let mut sink = |part: Part| match check() {
+        Ok(()) => {
+            hand_on(part);
+            ControlFlow::Continue(())
+        }
+        Err(hold) => {
+            broken = Some(hold);
+            ControlFlow::Break(())
+        }
+    };
+    let scanned = scan::scan(cx, what, &mut sink);
+    if let Some(hold) = broken {
+        return Err(Ended::Root(hold));
+    }
+    check().map_err(Ended::Root)?;
+    match scanned {
+        // The folder is being stopped: nobody asks any more.
+        Ok(()) | Err(ScanError::Stopped) => Ok(()),
+        Err(error) => Err(Ended::Scan(error)),
+    }
+}
+
 impl Hands {
     /// Scans; answers with parts and the end.
     pub fn scan(self: &Arc<Self>, what: Scan) {
@@ -54,21 +94,11 @@ impl Hands {
             unrest: Arc::clone(&self.senses.unrest),
             may_be_empty: true,
         };
-        let mut sink = |part: Part| {
-            if check().is_err() {
-                return ControlFlow::Break(());
-            }
-            self.hand_on(part);
-            ControlFlow::Continue(())
-        };
-        match scan::scan(&cx, what, &mut sink) {
-            Ok(()) => check().map(drop),
-            Err(ScanError::Stopped) => check().map(drop),
-            Err(error) => {
-                check()?;
-                Err(Hold { code: "DISK", message: format!("{}: {error}", self.path.display()) })
-            }
-        }
+        let check = || check().map(drop);
+        scan_while(&cx, what, &check, &mut |part| self.hand_on(part)).map_err(|why| match why {
+            Ended::Root(hold) => hold,
+            Ended::Scan(error) => Hold { code: "DISK", message: format!("{}: {error}", self.path.display()) },
+        })
     }
 
     /// A root that has lost everything but its marker is more likely a disk that plays dead than a
@@ -164,5 +194,30 @@ impl Unknown {
 impl Drop for Unknown {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::folder::scan::tests::support::World;
+
+    #[test]
+    fn a_scan_that_was_broken_off_is_none_also_if_all_is_well_again() {
+        let world = World::new();
+        world.write("f", "bytes");
+        let (checks, mut parts) = (Cell::new(0), 0);
+        let check = || {
+            checks.set(checks.get() + 1);
+            let hold = Hold { code: "ROOT_MARKER_MISSING", message: "for a moment".into() };
+            if checks.get() == 1 { Err(hold) } else { Ok(()) }
+        };
+        let ended = scan_while(&world.context(), &Scan::Full, &check, &mut |_| parts += 1);
+        assert!(matches!(ended, Err(Ended::Root(hold)) if hold.code == "ROOT_MARKER_MISSING"));
+        assert_eq!(parts, 0);
+        let ended = scan_while(&world.context(), &Scan::Full, &check, &mut |_| parts += 1);
+        assert!(ended.is_ok() && parts == 1);
     }
 }

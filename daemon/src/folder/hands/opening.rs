@@ -33,8 +33,10 @@ pub enum RootNews {
 
 impl Hands {
     /// Opens the root and settles what a crash has left; whether the records are not to be trusted.
-    pub fn open_root(self: &Arc<Self>) -> Result<bool, Hold> {
-        let opened = root::open(&self.path, &self.root_id, &self.kept, crate::random::bytes())?;
+    /// `is_just_made`: its marker was made for this.
+    pub fn open_root(self: &Arc<Self>, is_just_made: bool) -> Result<bool, Hold> {
+        let nonce = crate::random::bytes();
+        let opened = root::open(&self.path, &self.root_id, &self.kept, nonce, is_just_made)?;
         let files = root::files(&opened.root.disk, &self.secret, &self.kept, &self.senses);
         let distrust = opened.distrust_records;
         let rollback = opened.rollback.clone();
@@ -123,7 +125,7 @@ impl Hands {
     /// Gives the root up and opens it again; `trouble` is what was wrong, if it is known better.
     fn reopen_root(self: &Arc<Self>, trouble: Option<Hold>) -> RootNews {
         *self.open.write() = None;
-        match self.open_root() {
+        match self.open_root(false) {
             Ok(distrust_records) => RootNews::Opened { distrust_records },
             Err(hold) if hold.code == "ROLLBACK_SUSPECTED" => RootNews::Trouble(hold),
             Err(hold) => RootNews::Trouble(trouble.unwrap_or(hold)),

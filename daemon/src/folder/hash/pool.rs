@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,22 +55,30 @@ pub(in crate::folder) struct Pool<T> {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// Starts `threads` workers, at least one, that end when the pool is dropped.
+    /// Starts `threads` workers, at least one, that end when the pool is dropped; fewer where the system
+    /// gives no more.
+    ///
+    /// # Errors
+    /// When it gives none.
     pub(in crate::folder) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         cx: &'scope HashContext,
         threads: usize,
-    ) -> Self {
-        let threads = threads.max(1);
+    ) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel();
         let (answer, answers) = mpsc::sync_channel(ANSWERS);
         let todo = Arc::new(Mutex::new(todo));
-        for _ in 0..threads {
+        let mut started = 0;
+        while started < threads.max(1) {
             let (todo, answer) = (Arc::clone(&todo), answer.clone());
-            scope.spawn(move || work(cx, &todo, &answer));
+            match Builder::new().spawn_scoped(scope, move || work(cx, &todo, &answer)) {
+                Ok(_) => started += 1,
+                Err(error) if started == 0 => return Err(error),
+                Err(_) => break,
+            }
         }
         let (batch, ready) = (Vec::new(), VecDeque::new());
-        Self { jobs, answers, batch, under_way: 0, threads, ready, waiting: 0 }
+        Ok(Self { jobs, answers, batch, under_way: 0, threads: started, ready, waiting: 0 })
     }
 
     /// Hands in a job; never waits. Whoever hands in many takes answers meanwhile.
@@ -179,7 +187,7 @@ mod tests {
             pool.push(path(&name), &found, None, number);
         };
         std::thread::scope(|scope| {
-            let mut pool = Pool::start(scope, &files, 2);
+            let mut pool = Pool::start(scope, &files, 2).expect("threads");
             (0..20).for_each(|number| push(&mut pool, number, 5));
             assert_eq!((pool.under_way, pool.batch.len()), (1, 4));
             push(&mut pool, 20, 100_000);

@@ -86,6 +86,9 @@ pub enum ScanError {
     /// The root is empty although there are records. The caller knows whether that can be.
     #[error("the folder's directory is empty")]
     RootEmptied,
+    /// The system gives no thread to hash with.
+    #[error("no thread can be started: {0}")]
+    NoThread(#[source] io::Error),
     /// Told to stop, by the sink or the flag.
     #[error("the scan was stopped")]
     Stopped,
@@ -106,7 +109,7 @@ pub fn scan(
     std::thread::scope(|scope| {
         let mut scanner = Scanner {
             cx,
-            pool: Pool::start(scope, &cx.files, cx.threads),
+            pool: Pool::start(scope, &cx.files, cx.threads).map_err(ScanError::NoThread)?,
             parts: Parts::new(cx, sink),
             root,
             gone: Vec::new(),

@@ -61,9 +61,9 @@ impl Stage {
             *free = None;
         }
         self.check_space(&list, staged.as_ref(), free)?;
-        let is_copied = staged.is_some() || wish.same.iter().any(|path| self.copy(path, wish));
-        let is_shared = !is_copied && self.share(wish, &list)?;
-        let is_there = is_copied || is_shared;
+        let is_copied = staged.is_none()
+            && (wish.same.iter().any(|path| self.copy(path, wish)) || self.share(wish, &list)?);
+        let is_there = staged.is_some() || is_copied;
         let (mut missing, mut made_with, mut has_room) = (BTreeMap::new(), None, false);
         if !is_there && wish.size <= MIN_CHUNK_BYTES as u64 && wish.size > 0 {
             // Made when its only chunk arrives: a first sync has very many of these.
@@ -73,9 +73,9 @@ impl Stage {
             let file = self.disk.stage(&staged_name(&wish.content))?;
             file.set_length(wish.size)?;
             self.verify(&*file, &list, is_there, &mut missing)?;
-            // What comes into room that is taken already need not find any, page by page. Shared blocks
-            // are none: what is written there goes elsewhere.
-            has_room = !is_shared && is_large(wish.size) && !missing.is_empty() && allocate(&*file, &list)?;
+            // What comes into room that is taken already need not find any, page by page. Blocks that may
+            // be shared are none: what is written there goes elsewhere.
+            has_room = !is_copied && is_large(wish.size) && !missing.is_empty() && take_room(&*file, &list)?;
             if let (false, Some((path, content))) = (missing.is_empty(), &wish.earlier) {
                 self.reuse((&wish.content, wish.size), path, content, &mut missing)?;
             }
@@ -136,9 +136,7 @@ impl Stage {
         staged: Option<&DiskStat>,
         free: &mut Option<u64>,
     ) -> Result<(), PrepareError> {
-        let mut needs = 0;
-        collect(list, |chunk| needs += if chunk.id.is_hole() { 0 } else { u64::from(chunk.len) })?;
-        let needs = needs.saturating_sub(staged.map_or(0, |staged| staged.allocated));
+        let needs = filled_bytes(list)?.saturating_sub(staged.map_or(0, |staged| staged.allocated));
         let promised = self.wanted.lock().missing_bytes;
         let free = match *free {
             Some(free) => free,
@@ -190,7 +188,18 @@ impl Stage {
     }
 }
 
-/// Takes room for all that is no hole. Whether there was some.
+/// Takes room for all that is no hole. Whether it has got it: ZFS says yes and takes none.
+pub(super) fn take_room(file: &dyn WriteFile, list: &ChunkList<'_>) -> Result<bool, PrepareError> {
+    Ok(allocate(file, list)? && file.stat()?.allocated >= filled_bytes(list)?)
+}
+
+/// Bytes of what is no hole.
+fn filled_bytes(list: &ChunkList<'_>) -> Result<u64, ListError> {
+    let mut bytes = 0;
+    collect(list, |chunk| bytes += if chunk.id.is_hole() { 0 } else { u64::from(chunk.len) })?;
+    Ok(bytes)
+}
+
 fn allocate(file: &dyn WriteFile, list: &ChunkList<'_>) -> Result<bool, ListError> {
     let (mut run, mut is_done) = (0..0, true);
     let mut take =

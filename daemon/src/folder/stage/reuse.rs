@@ -161,7 +161,9 @@ impl Copying<'_> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = (self.runs.len() / RUNS_A_THREAD).min((cores + WAITING).min(MOST_THREADS));
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work())).collect();
+            // Where the system gives no thread, fewer copy.
+            let start = |_| std::thread::Builder::new().spawn_scoped(scope, || self.work()).ok();
+            let others: Vec<_> = (1..threads).filter_map(start).collect();
             let mut result = self.work();
             for other in others {
                 let other = other.join().unwrap_or_else(|_| Err(io::Error::other("a copy has failed")));

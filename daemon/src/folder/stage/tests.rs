@@ -1,12 +1,13 @@
 use std::fs;
 
-use protocol::Content as Shows;
 use protocol::chunk::{ContentHasher, Hashed};
 use protocol::chunk_list::ChunkList;
 use protocol::tree::MemoryNodes;
+use protocol::{Content as Shows, Timestamp};
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
+use crate::disk::{DiskStat, ReadFile};
 use crate::folder::scan::tests::support::{World, path};
 
 /// A folder, and a stage that knows the chunk lists of all that is made here.
@@ -314,4 +315,46 @@ fn room_that_was_taken_on_the_disk_is_not_promised_as_well() {
     staging.arrive(&missing, &bytes);
     assert_eq!(staging.stage.wanted.lock().missing_bytes, 0);
     assert!(staging.staged(&wish) == Some(bytes));
+}
+
+/// A file of a file system that promises room and takes none.
+struct Promising(Box<dyn WriteFile>);
+
+impl ReadFile for Promising {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+    fn stat(&self) -> io::Result<DiskStat> {
+        self.0.stat()
+    }
+}
+
+impl WriteFile for Promising {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+    fn allocate(&self, _offset: u64, _bytes: u64) -> bool {
+        true
+    }
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_length(bytes)
+    }
+    fn set_mode(&self, mode: u16) -> io::Result<()> {
+        self.0.set_mode(mode)
+    }
+    fn set_mtime(&self, mtime: Timestamp) -> io::Result<()> {
+        self.0.set_mtime(mtime)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+#[test]
+fn room_that_a_file_system_only_promises_is_none() {
+    let staging = staging();
+    let wish = staging.wish(&random(17_000_000, 40));
+    let list = ChunkList::load(&*staging.stage.nodes, &wish.content, wish.size).expect("a list");
+    let file = staging.stage.disk.stage(&staged_name(&wish.content)).expect("a file");
+    assert!(!prepare::take_room(&Promising(file), &list).expect("an answer"));
 }

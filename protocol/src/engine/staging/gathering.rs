@@ -32,6 +32,7 @@ impl<S: FolderStore> Engine<S> {
             return false;
         }
         let mut any_failed = self.fetch_lists(now);
+        self.prepare_waiting();
         let late = self.staging.scheduler.handle_timeout(now);
         for request in late {
             self.cancel(request);
@@ -54,6 +55,24 @@ impl<S: FolderStore> Engine<S> {
             }
         }
         any_failed
+    }
+
+    /// What had too many chunks to be fetched beside others is prepared again once there is room.
+    fn prepare_waiting(&mut self) {
+        let Staging { contents, waiting, scheduler, .. } = &mut self.staging;
+        let mut wishes = Vec::new();
+        waiting.retain(|id| {
+            let Some(content) = contents.get_mut(id) else { return false };
+            let Progress::Waiting(chunks) = content.progress else { return false };
+            // One at a time: what others take is known when its answer is here.
+            if wishes.is_empty() && scheduler.has_room_for(chunks) {
+                content.progress = Progress::Preparing;
+                wishes.push(content.wish.clone());
+                return false;
+            }
+            true
+        });
+        self.send_prepare(wishes);
     }
 
     /// Nobody waits for the rest of a request.
@@ -192,9 +211,8 @@ impl<S: FolderStore> Engine<S> {
                         found.extend(known.is_found.then_some(content));
                         Progress::Fetching(missing)
                     } else {
-                        Progress::Failed(Failure::Disk(
-                            "it has more parts than can be fetched at once".into(),
-                        ))
+                        self.staging.waiting.insert(content);
+                        Progress::Waiting(missing.len())
                     }
                 }
             };

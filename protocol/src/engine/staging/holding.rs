@@ -81,7 +81,7 @@ impl Staging {
                         parts.push(HavePart { content: ContentPrefix::of(id), runs });
                     }
                 }
-                Progress::List(_) | Progress::Preparing | Progress::Failed(_) => {}
+                Progress::List(_) | Progress::Preparing | Progress::Waiting(_) | Progress::Failed(_) => {}
             }
         }
         (whole, parts)

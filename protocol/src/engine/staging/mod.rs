@@ -30,6 +30,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The contents of the running step.
 pub(super) struct Staging {
     contents: BTreeMap<ContentId, Box<Content>>,
+    /// Those that have [too many chunks](Progress::Waiting) for now, and perhaps some that no longer do.
+    waiting: BTreeSet<ContentId>,
     /// Those whose chunk lists are on their way, and perhaps some of which they no longer are.
     listing: BTreeSet<ContentId>,
     /// How many are wanted for windows to come alone.
@@ -79,6 +81,8 @@ impl Content {
 enum Progress {
     List(Pull<ChunkListKind>),
     Preparing,
+    /// So many chunks are missing that they must wait until others have come.
+    Waiting(usize),
     Fetching(BTreeMap<u64, u32>),
     Ready,
     Failed(Failure),
@@ -96,17 +100,19 @@ pub(super) enum Failure {
 /// A first guess at a round trip, until the connection has measured it.
 const FIRST_RTT: Duration = Duration::from_millis(50);
 
-impl Default for Staging {
-    fn default() -> Self {
+impl Staging {
+    /// Nothing is wanted yet, and never more than so many chunks of several contents at once.
+    pub(super) fn new(wanted_chunks: usize) -> Self {
         Self {
             contents: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             listing: BTreeSet::new(),
             ahead: 0,
             windows: 0,
             open: None,
             lists: NodeFetch::default(),
             pushed: BTreeMap::new(),
-            scheduler: Scheduler::new(Limits::default()),
+            scheduler: Scheduler::new(Limits { wanted_chunks, ..Limits::default() }),
             requests: BTreeMap::new(),
             peers: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -117,9 +123,7 @@ impl Default for Staging {
             stuck_since: None,
         }
     }
-}
 
-impl Staging {
     /// These came with a head; in place of what came with the one before.
     pub(super) fn keep_pushed(&mut self, nodes: BTreeMap<NodeId, Bytes>) {
         self.pushed = nodes;
@@ -271,6 +275,7 @@ impl Staging {
         }
         self.lists = NodeFetch::default();
         self.listing.clear();
+        self.waiting.clear();
         self.ahead = 0;
         std::mem::take(&mut self.contents).into_keys().collect()
     }

@@ -130,9 +130,8 @@ impl World {
         }
     }
 
-    /// Scans without taking notice; the parts as they came.
-    pub(crate) fn parts(&self, what: &Scan) -> Result<Vec<Part>, ScanError> {
-        let cx = ScanContext {
+    pub(crate) fn context(&self) -> ScanContext<'_> {
+        ScanContext {
             files: self.files(),
             records: self.records.clone(),
             nodes: &*self.nodes,
@@ -140,7 +139,12 @@ impl World {
             threads: 2,
             unrest: Arc::clone(&self.unrest),
             may_be_empty: false,
-        };
+        }
+    }
+
+    /// Scans without taking notice; the parts as they came.
+    pub(crate) fn parts(&self, what: &Scan) -> Result<Vec<Part>, ScanError> {
+        let cx = self.context();
         let mut parts = Vec::new();
         scan(&cx, what, &mut |part| {
             parts.push(part);
