@@ -5,13 +5,12 @@ use std::sync::{Arc, Weak};
 
 use keystore::FolderId;
 use parking_lot::RwLock;
-use protocol::engine::Event;
 use tokio::sync::mpsc;
 
 use super::folders::Folders;
 use crate::discovery::{Hint, Way};
 use crate::folder::Folder;
-use crate::net::{FoundBy, NetEvent};
+use crate::net::{Events, FoundBy, NetEvent};
 
 impl Folders {
     /// Obeys changes of the settings for as long as the daemon runs.
@@ -50,36 +49,18 @@ pub(super) async fn forward(mut hints: mpsc::Receiver<Hint>, folders: Weak<Folde
     }
 }
 
-/// Brings what the network says to the folders.
-pub(super) async fn deliver(
-    mut events: mpsc::Receiver<NetEvent>,
-    folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>,
-) {
-    let of = |id: &FolderId| folders.read().get(id).cloned();
-    while let Some(event) = events.recv().await {
-        match event {
-            NetEvent::Joined { folder, peer } => of(&folder).iter().for_each(|f| f.joined(peer.clone())),
-            NetEvent::Left { folder, peer } => of(&folder).iter().for_each(|f| f.event(Event::Left(peer))),
-            NetEvent::Message { folder, peer, message } => {
-                if let Some(folder) = of(&folder) {
-                    folder.event(Event::Message(peer, message));
-                }
+/// Brings what the network says to the folders. Waits for none of them.
+pub(super) async fn deliver(mut events: Events, folders: Arc<RwLock<BTreeMap<FolderId, Arc<Folder>>>>) {
+    while let Some(underway) = events.next().await {
+        if let NetEvent::DuplicateDevice { address } = underway.event {
+            tracing::error!(%address, "another daemon runs with this device's key: its home was copied");
+            for folder in folders.read().values() {
+                folder.duplicate_device(address);
             }
-            NetEvent::Opening { folder, opening } => {
-                of(&folder).iter().for_each(|f| f.opened(&opening));
-            }
-            NetEvent::Reached { folder, device, address } => {
-                of(&folder).iter().for_each(|f| {
-                    f.reached(device, address);
-                    f.outgrow_link();
-                });
-            }
-            NetEvent::Unreached { folder, address } => of(&folder).iter().for_each(|f| f.unreached(address)),
-            NetEvent::DuplicateDevice { address } => {
-                tracing::error!(%address, "another daemon runs with this device's key: its home was copied");
-                for folder in folders.read().values() {
-                    folder.duplicate_device(address);
-                }
+        } else if let Some(folder) = underway.event.folder() {
+            let folder = folders.read().get(&folder).cloned();
+            if let Some(folder) = folder {
+                folder.arrived(underway);
             }
         }
     }

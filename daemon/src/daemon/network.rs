@@ -3,23 +3,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use keystore::DeviceKey;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::Context;
 use crate::api::error::{ApiError, Class};
 use crate::discovery::Reachable;
 use crate::home::write_atomic;
-use crate::net::{Backoff, Net, NetConfig, NetError, NetEvent};
+use crate::net::{Backoff, Events, Net, NetConfig, NetError};
 
 /// Where devices look for each other when nobody says otherwise.
 const DEFAULT_PORT: u16 = 4455;
 
 /// Listens where the command line says; else on the default port, and when that is taken on a free
 /// one, which is then kept.
-pub(super) fn start(
-    context: &Context,
-    device: &DeviceKey,
-) -> Result<(Net, mpsc::Receiver<NetEvent>), ApiError> {
+pub(super) fn start(context: &Context, device: &DeviceKey) -> Result<(Net, Events), ApiError> {
     let listen = |listen: Vec<SocketAddr>| {
         Net::start(NetConfig {
             listen,

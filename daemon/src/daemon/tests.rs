@@ -1,6 +1,7 @@
 //! Whole daemons in this process, on loopback, with homes and folders in temporary directories.
 
 mod honesty;
+mod independence;
 mod roots;
 mod upkeep;
 

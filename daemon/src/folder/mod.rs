@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod archive;
 pub mod archived;
+mod arrivals;
 pub mod contacts;
 pub mod hands;
 pub mod hash;
@@ -41,11 +42,12 @@ use tokio::sync::oneshot;
 
 use self::archive::Archived;
 use self::archived::BroughtBack;
+use self::arrivals::Arrivals;
 use self::hands::Hands;
 use self::kept::Kept;
 use self::runner::{Input, Inputs, Runner};
 use crate::config::{LocalChanges, Settings};
-use crate::net::{Net, Peer, Serve};
+use crate::net::{Net, Serve};
 use crate::store;
 
 /// How long a joined folder waits for a first head before it commits what it found.
@@ -81,6 +83,7 @@ pub struct Folder {
     root: PathBuf,
     secret: FolderSecret,
     inputs: Inputs,
+    arrivals: Arrivals,
     hands: Arc<Hands>,
     kept: Kept,
     net: Arc<Net>,
@@ -111,11 +114,13 @@ impl Folder {
             Engine::new(engine_kept.clone(), identity, engine_settings(&settings), start, now)
         });
         let thread = Runner::start(&name, Arc::clone(&hands), receiver, fresh, make)?;
+        let (arrivals, arriving) = Arrivals::new();
         let folder = Arc::new(Self {
             name,
             root,
             secret,
             inputs,
+            arrivals,
             hands: Arc::clone(&hands),
             kept,
             net: Arc::clone(&net),
@@ -123,6 +128,7 @@ impl Folder {
             created,
             thread: Mutex::new(Some(thread)),
         });
+        tokio::spawn(arrivals::take_on(arriving, Arc::downgrade(&folder)));
         Ok(folder)
     }
 
@@ -175,12 +181,7 @@ impl Folder {
         self.inputs.event(event);
     }
 
-    /// A peer has joined.
-    pub fn joined(&self, peer: Peer) {
-        self.inputs.send(Input::Joined(peer));
-    }
-
-    /// A peer says how the secret opens: believed if it fits, and kept.
+    /// A peer says how the secret opens: believed if it fits, and kept. Blocks.
     pub fn opened(&self, opening: &Opening) {
         if let Ok(verifier) = self.secret.check_opening(opening) {
             if let Ok(mut facts) = self.kept.0.facts() {
@@ -191,9 +192,9 @@ impl Folder {
         }
     }
 
-    /// Another process has our identity.
+    /// Another process has our identity. Said again for as long as it is so.
     pub fn duplicate_device(&self, address: SocketAddr) {
-        self.inputs.event(Event::Root(Some(Hold {
+        self.inputs.try_event(Event::Root(Some(Hold {
             code: "DUP_DEVICE_ID",
             message: format!(
                 "another daemon ({address}) runs with a copy of this device's home; stop one of the two, and \

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,8 +59,11 @@ impl Inputs {
 
     /// Sends from a task, which must not block.
     pub async fn send_from_async(&self, input: Input) {
-        let inputs = self.clone();
-        let _ = tokio::task::spawn_blocking(move || inputs.send(input)).await;
+        // Mostly there is room, and no thread is needed.
+        if let Err(TrySendError::Full(input)) = self.0.try_send(input) {
+            let inputs = self.clone();
+            let _ = tokio::task::spawn_blocking(move || inputs.send(input)).await;
+        }
     }
 
     /// Sends an event and waits until it has been dealt with.

@@ -53,7 +53,8 @@ async fn attempt(hub: Arc<Hub>, target: Target, found_by: FoundBy) {
     hub.book_changed.notify_one();
     let poll = || hub.book.lock().poll_unreached();
     while let Some((folder, address)) = poll() {
-        let _ = hub.events.send(NetEvent::Unreached { folder, address }).await;
+        // It comes again when it is in vain for as long again.
+        let _ = hub.events.try_send(NetEvent::Unreached { folder, address });
     }
 }
 

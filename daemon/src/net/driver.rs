@@ -17,6 +17,7 @@ use protocol::message::Message;
 use protocol::session::{Binding, Output, PeerInfo as Proven, Session, SessionError};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
@@ -336,11 +337,17 @@ impl Driver {
         }
     }
 
+    /// Leaves all folders, each as soon as it hears of it.
     async fn leave_all(&mut self) {
+        let mut leaving = JoinSet::new();
         for folder in std::mem::take(&mut self.joined) {
-            self.joined.insert(folder);
-            self.leave(folder).await;
+            self.link.peers.lock().remove(&folder);
+            if let Some(device) = self.device {
+                let (hub, link) = (Arc::clone(&self.hub), self.link.id);
+                leaving.spawn(async move { hub.handle_left(link, device, folder).await });
+            }
         }
+        leaving.join_all().await;
     }
 }
 

@@ -61,6 +61,11 @@ pub(super) struct Exchange {
     /// Addresses that a person has taken back: that somebody is reached there is not remembered.
     disowned: BTreeSet<(FolderId, SocketAddr)>,
     told: BTreeMap<(FolderId, DeviceId), Told>,
+    /// Where somebody was when it was looked last.
+    here: BTreeSet<(FolderId, SocketAddr)>,
+    /// How often it was looked whether a listener is to be told of a member.
+    #[cfg(test)]
+    compared: usize,
     taken: BTreeMap<(FolderId, DeviceId), Taken>,
     /// What was said to be reached, and when.
     reported: BTreeMap<(FolderId, SocketAddr), (DeviceId, Duration)>,
@@ -71,8 +76,15 @@ pub(super) struct Exchange {
 struct Told {
     addresses: BTreeMap<SocketAddr, Duration>,
     last: Option<Duration>,
-    /// Since when there has been something new to tell.
+    /// Since when there has been something new to tell, or may have been.
     since: Option<Duration>,
+}
+
+impl Told {
+    /// When it is told what may be new. Before that it is not worth looking.
+    fn due(&self) -> Option<Duration> {
+        Some((self.since? + SETTLE).max(self.last.map_or(Duration::ZERO, |last| last + BETWEEN)))
+    }
 }
 
 struct Taken {
@@ -91,8 +103,22 @@ impl Exchange {
     /// Decides what `listeners` are told of `members`, and takes it as told.
     fn poll(&mut self, members: &[Member], listeners: &[Member], now: Duration) -> Plan {
         let mut plan = Plan { tell: Vec::new(), wake: now + AT_REST };
+        self.forget_where_nobody_is(members);
+        let mut of_folder: BTreeMap<FolderId, Vec<Member>> = BTreeMap::new();
+        for member in members {
+            of_folder.entry(member.folder).or_default().push(*member);
+        }
         for listener in listeners.iter().filter(|listener| !self.off.contains(&listener.folder)) {
             let told = self.told.entry((listener.folder, listener.device)).or_default();
+            if let Some(due) = told.due().filter(|due| *due > now) {
+                plan.wake = plan.wake.min(due);
+                continue;
+            }
+            let members = of_folder.get(&listener.folder).map_or(&[][..], |members| members);
+            #[cfg(test)]
+            {
+                self.compared += members.len();
+            }
             let known = worth_telling(listener, members);
             told.addresses.retain(|address, _| known.contains(address));
             let is_new =
@@ -102,18 +128,33 @@ impl Exchange {
                 told.since = None;
                 continue;
             }
-            let since = *told.since.get_or_insert(now);
-            let due = (since + SETTLE).max(told.last.map_or(Duration::ZERO, |last| last + BETWEEN));
-            if due > now {
+            told.since.get_or_insert(now);
+            if let Some(due) = told.due().filter(|due| *due > now) {
                 plan.wake = plan.wake.min(due);
                 continue;
             }
-            (told.last, told.since) = (Some(now), None);
+            // What comes until it may be told again is not looked for before.
+            (told.last, told.since) = (Some(now), Some(now));
             told.addresses.extend(new.iter().map(|address| (*address, now)));
             plan.tell.push((listener.folder, listener.device, new));
         }
         self.forget_the_gone(listeners, now);
         plan
+    }
+
+    /// Who comes back to an address is new there.
+    fn forget_where_nobody_is(&mut self, members: &[Member]) {
+        let here: BTreeSet<_> = members.iter().map(|member| (member.folder, member.address)).collect();
+        let mut gone: BTreeMap<FolderId, Vec<SocketAddr>> = BTreeMap::new();
+        for (folder, address) in self.here.difference(&here) {
+            gone.entry(*folder).or_default().push(*address);
+        }
+        self.here = here;
+        for ((folder, _), told) in self.told.iter_mut().filter(|_| !gone.is_empty()) {
+            for address in gone.get(folder).into_iter().flatten() {
+                told.addresses.remove(address);
+            }
+        }
     }
 
     /// Who has gone and comes back is told all again, but not sooner than others.
@@ -201,7 +242,7 @@ fn is_lasting(ip: IpAddr) -> bool {
 pub(super) async fn run(hub: Weak<Hub>) {
     while let Some(running) = hub.upgrade().filter(|hub| !hub.is_closed()) {
         let changed = Arc::clone(&running.memberships_changed);
-        let pause = running.exchange_addresses().await;
+        let pause = running.exchange_addresses();
         drop(running);
         tokio::select! {
             () = changed.notified() => {}
@@ -212,18 +253,20 @@ pub(super) async fn run(hub: Weak<Hub>) {
 
 impl Hub {
     /// Does what is due; how long until something may be.
-    async fn exchange_addresses(&self) -> Duration {
+    fn exchange_addresses(&self) -> Duration {
         let (peers, now) = (self.memberships(), self.now());
         // Through a relay nobody is reached but by us, and not for long.
         let direct = peers.iter().filter(|(peer, _)| peer.info().direct);
         let members: Vec<Member> = direct.map(|(peer, _)| Member::of(peer)).collect();
-        let speaking = peers.iter().filter(|(_, speaks)| *speaks).map(|(peer, _)| Member::of(peer));
-        self.report_reached(&members, now).await;
-        let plan = self.exchange.lock().poll(&members, &speaking.collect::<Vec<_>>(), now);
+        let speaking = peers.iter().filter(|(_, speaks)| *speaks).map(|(peer, _)| (Member::of(peer), peer));
+        let speaking: BTreeMap<_, _> =
+            speaking.map(|(member, peer)| ((member.folder, member.device), (member, peer))).collect();
+        let listeners: Vec<_> = speaking.values().map(|(member, _)| *member).collect();
+        self.report_reached(&members, now);
+        let plan = self.exchange.lock().poll(&members, &listeners, now);
         for (folder, device, addresses) in plan.tell {
             let addresses = addresses.iter().map(ToString::to_string).collect();
-            let to = |peer: &Peer| peer.folder() == folder && peer.info().device_id == device;
-            if let Some((peer, _)) = peers.iter().find(|(peer, speaks)| *speaks && to(peer)) {
+            if let Some((_, peer)) = speaking.get(&(folder, device)) {
                 // Who has left meanwhile need not know.
                 let _ = peer.send(Message::Peers { addresses });
             }
@@ -232,7 +275,7 @@ impl Hub {
     }
 
     /// Remembers where everybody is, here and for later.
-    async fn report_reached(&self, members: &[Member], now: Duration) {
+    fn report_reached(&self, members: &[Member], now: Duration) {
         for Member { folder, device, address } in members {
             let mut book = self.book.lock();
             // What is connected is known to be there, however long ago it was proven.
@@ -244,7 +287,10 @@ impl Hub {
         for member in members {
             if self.exchange.lock().handle_reached(member, now) {
                 let Member { folder, device, address } = *member;
-                let _ = self.events.send(NetEvent::Reached { folder, device, address }).await;
+                if !self.events.try_send(NetEvent::Reached { folder, device, address }) {
+                    // A folder that takes nothing now hears of it later.
+                    self.exchange.lock().forget(folder, Some(address));
+                }
             }
         }
     }

@@ -179,3 +179,28 @@ fn what_a_person_has_taken_back_is_not_remembered_though_somebody_is_reached_the
     assert!(!exchange.handle_reached(&public(1), at(0)) && !exchange.remembers(FOLDER, public(1).address));
     assert!(exchange.handle_reached(&public(2), at(0)) && exchange.remembers(FOLDER, public(2).address));
 }
+
+#[test]
+fn of_a_thousand_only_those_whose_turn_it_is_are_looked_at() {
+    let mut exchange = Exchange::default();
+    let many = |count: u16| -> Vec<Member> {
+        let numbers = (0..count).map(u16::to_be_bytes);
+        let address = |[a, b]: [u8; 2]| SocketAddr::from(([9, 9, a, b], 4455));
+        numbers
+            .map(|n| Member {
+                folder: FOLDER,
+                device: DeviceId([n[0], n[1], 1, 1].repeat(8).try_into().unwrap()),
+                address: address(n),
+            })
+            .collect()
+    };
+    let (all, late) = (many(1001), many(1001)[1000]);
+    exchange.poll(&all[..1000], &all[..1000], at(0));
+    exchange.poll(&all, &all, at(1));
+    assert_eq!(exchange.poll(&all, &all, at(3)).tell.len(), 1000);
+    exchange.compared = 0;
+    let plan = exchange.poll(&all, &all, at(4));
+    assert_eq!(plan.tell.iter().map(|(_, device, _)| *device).collect::<Vec<_>>(), [late.device]);
+    assert_eq!(plan.wake, at(63));
+    assert_eq!(exchange.compared, 1001);
+}

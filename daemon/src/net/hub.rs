@@ -12,23 +12,21 @@ use std::time::Duration;
 use keystore::{DeviceId, DeviceKey, FolderId, FolderSecret, Opening};
 use parking_lot::Mutex;
 use quinn::VarInt;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::dial::{DialBook, FoundBy, Target};
 use super::endpoint::Endpoints;
+use super::events::Out;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::link::{Command, Link, Reason};
 use super::members::{LinkId, Members};
 use super::peer::Peer;
 use super::reach::Reach;
-use super::serve::Serve;
+use super::serve::{Reads, Serve, Source};
 use super::slots::Slots;
 use super::{NetConfig, NetError, NetEvent};
-
-/// Blocking reads for peers under way at once, over all links: a few for each disk.
-const SERVE_SLOTS: usize = 8;
 
 pub(super) struct Hub {
     pub(super) endpoints: Endpoints,
@@ -42,9 +40,8 @@ pub(super) struct Hub {
     pub(super) exchange: Mutex<Exchange>,
     /// Somebody has joined or left a folder.
     pub(super) memberships_changed: Arc<Notify>,
-    pub(super) serve_slots: Arc<Semaphore>,
     pub(super) slots: Arc<Slots>,
-    pub(super) events: mpsc::Sender<NetEvent>,
+    pub(super) events: Out,
     state: Mutex<State>,
     random: Mutex<blake3::OutputReader>,
     next_link: AtomicU64,
@@ -55,6 +52,8 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct State {
     folders: BTreeMap<FolderId, Folder>,
+    /// Longer than the folder, which is left and joined again: reads that hang still count.
+    reads: BTreeMap<FolderId, Arc<Reads>>,
     links: BTreeMap<LinkId, Arc<Link>>,
     /// Whom each link has proved to be.
     devices: BTreeMap<LinkId, DeviceId>,
@@ -65,7 +64,7 @@ struct State {
 struct Folder {
     secret: FolderSecret,
     opening: Option<Opening>,
-    server: Arc<dyn Serve>,
+    source: Source,
 }
 
 /// What a link is to do after it has joined a folder.
@@ -82,7 +81,7 @@ pub(super) enum Standing {
 }
 
 impl Hub {
-    pub(super) fn new(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Self, NetError> {
+    pub(super) fn new(config: NetConfig, events: Out) -> Result<Self, NetError> {
         let mut random = blake3::Hasher::new_keyed(&config.seed).finalize_xof();
         let mut book_seed = [0; 32];
         random.fill(&mut book_seed);
@@ -97,7 +96,6 @@ impl Hub {
             book_changed: Notify::new(),
             exchange: Mutex::default(),
             memberships_changed: Arc::default(),
-            serve_slots: Arc::new(Semaphore::new(SERVE_SLOTS)),
             slots: Arc::default(),
             events,
             state: Mutex::default(),
@@ -150,7 +148,8 @@ impl Hub {
                 link.command(Command::Learn(folder, opening.clone()));
             }
         }
-        state.folders.insert(folder, Folder { secret, opening, server });
+        let reads = Arc::clone(state.reads.entry(folder).or_default());
+        state.folders.insert(folder, Folder { secret, opening, source: Source { server, reads } });
     }
 
     /// A peer has told how a folder's secret opens, and the session has checked it: for all links.
@@ -176,6 +175,8 @@ impl Hub {
 
     pub(super) fn remove_folder(&self, folder: FolderId) {
         self.withdraw_folder(folder);
+        self.state.lock().reads.remove(&folder);
+        self.events.forget(folder);
         self.book.lock().remove(folder, None);
         self.exchange.lock().forget(folder, None);
     }
@@ -201,8 +202,8 @@ impl Hub {
         self.book_changed.notify_one();
     }
 
-    pub(super) fn server(&self, folder: FolderId) -> Option<Arc<dyn Serve>> {
-        self.state.lock().folders.get(&folder).map(|folder| Arc::clone(&folder.server))
+    pub(super) fn source(&self, folder: FolderId) -> Option<Source> {
+        self.state.lock().folders.get(&folder).map(|folder| folder.source.clone())
     }
 
     // --- links
@@ -244,16 +245,12 @@ impl Hub {
     /// A link has joined a folder.
     pub(super) async fn handle_joined(&self, peer: Peer) -> Standing {
         let (folder, device, link) = (peer.folder(), peer.info().device_id, Arc::clone(peer.link()));
-        let Ok(mut permits) = self.events.reserve_many(2).await else { return Standing::Speak };
+        let Ok(mut reserved) = self.events.reserve_two(folder).await else { return Standing::Speak };
         let mut state = self.state.lock();
         state.peers.insert((link.id, folder), peer.clone());
         self.memberships_changed.notify_one();
         let speaker = state.members.join(device, folder, link.id);
-        let mut send = |event| {
-            if let Some(permit) = permits.next() {
-                permit.send(event);
-            }
-        };
+        let mut send = |event| reserved.send(event);
         let Some(other) = state.links.get(&speaker).filter(|_| speaker != link.id).cloned() else {
             send(NetEvent::Joined { folder, peer });
             return Standing::Speak;
@@ -288,22 +285,17 @@ impl Hub {
 
     /// A link has left a folder.
     pub(super) async fn handle_left(&self, link: LinkId, device: DeviceId, folder: FolderId) {
-        let permits = self.events.reserve_many(2).await;
+        let reserved = self.events.reserve_two(folder).await;
         let mut state = self.state.lock();
         state.peers.remove(&(link, folder));
         self.memberships_changed.notify_one();
         let departure = state.members.leave(device, folder, link);
-        let Ok(mut permits) = permits else { return };
+        let Ok(mut reserved) = reserved else { return };
         if departure.was_speaker {
-            let mut send = |event| {
-                if let Some(permit) = permits.next() {
-                    permit.send(event);
-                }
-            };
-            send(NetEvent::Left { folder, peer: device });
+            reserved.send(NetEvent::Left { folder, peer: device });
             let peer = departure.successor.and_then(|next| state.peers.get(&(next, folder)));
             if let Some(peer) = peer {
-                send(NetEvent::Joined { folder, peer: peer.clone() });
+                reserved.send(NetEvent::Joined { folder, peer: peer.clone() });
             }
             state.tell_of_speaker(device, folder);
         }

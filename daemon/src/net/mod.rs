@@ -22,6 +22,7 @@ mod dialer;
 mod door;
 mod driver;
 mod endpoint;
+mod events;
 mod exchange;
 mod gate;
 mod gather;
@@ -30,6 +31,7 @@ mod link;
 mod members;
 mod pace;
 mod peer;
+mod places;
 mod reach;
 mod reason;
 mod roaming;
@@ -45,19 +47,17 @@ use std::sync::Arc;
 
 use keystore::{DeviceId, DeviceKey, DiscoveryId, FolderId, FolderSecret, Opening};
 use protocol::message::Message;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub use self::dial::{Backoff, FoundBy, KnownAddress};
 pub use self::endpoint::SOCKET_BUFFER;
+pub use self::events::{Events, Underway};
 pub use self::peer::{ChunkAnswer, FetchError, Peer, PeerInfo, SendError};
 pub use self::reach::{IntroducerStatus, MappingStatus, NatKind, ReachStatus, Reachable};
 pub use self::serve::Serve;
 
 use self::dial::Target;
 use self::hub::Hub;
-
-/// Events that the folders have not taken yet; then links stop reading until they do.
-const EVENTS: usize = 256;
 
 /// What the network needs to start.
 #[derive(Debug)]
@@ -156,6 +156,14 @@ pub struct SocketBuffers {
     pub send: usize,
 }
 
+#[cfg(test)]
+impl Net {
+    /// Says what did not happen.
+    pub(crate) async fn pretend(&self, event: NetEvent) {
+        let _ = self.hub.events.send(event).await;
+    }
+}
+
 /// The running network; all its links are closed when it is dropped.
 pub struct Net {
     hub: Arc<Hub>,
@@ -171,8 +179,8 @@ impl Net {
     ///
     /// # Errors
     /// When an address cannot be listened on; the error names it.
-    pub fn start(config: NetConfig) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
-        let (events_out, events) = mpsc::channel(EVENTS);
+    pub fn start(config: NetConfig) -> Result<(Self, Events), NetError> {
+        let (events_out, events) = events::Out::new();
         let hub = Arc::new(Hub::new(config, events_out)?);
         for endpoint in hub.endpoints.endpoints() {
             tokio::spawn(door::accept_links(Arc::clone(&hub), endpoint.clone()));

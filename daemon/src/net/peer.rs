@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use keystore::{Capability, DeviceId, FolderId};
+use parking_lot::Mutex;
 use protocol::NodeId;
 use protocol::frame::{FrameDecoder, MAX_FRAME_BYTES};
 use protocol::message::{
@@ -15,7 +16,7 @@ use protocol::message::{
     Request,
 };
 use quinn::{ReadError, RecvStream, VarInt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dial::FoundBy;
 use super::link::{Command, Link, Reason};
@@ -23,6 +24,11 @@ use super::serve::BUSY;
 
 /// A peer that sends nothing for this long while it owes an answer is not waited for.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// An answer of nodes has come whole by then, however it trickles in. As many as are asked of one
+/// peer at once, 8 times 256 of some 6 KiB, are here in 126 s at 100 kB/s.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(180);
+/// How long peers are waited for.
+const DEADLINES: Deadlines = Deadlines { progress: STALLED_AFTER, whole: ANSWERED_WITHIN };
 /// Packets' worth of bytes that are taken out of a stream at once.
 const PARTS: usize = 128;
 
@@ -74,6 +80,16 @@ pub enum ChunkAnswer {
     Gone,
 }
 
+/// How long a peer is waited for: whoever wants nodes can ask others only when it has failed.
+#[derive(Clone, Copy)]
+pub(super) struct Deadlines {
+    /// For a question to be written, and from one whole node to the next. Single bytes do not count:
+    /// they would keep us waiting for ever.
+    pub(super) progress: Duration,
+    /// For one answer in all: nodes can trickle as well.
+    pub(super) whole: Duration,
+}
+
 /// One device in one folder. Clones are the same peer.
 #[derive(Clone)]
 pub struct Peer(Arc<Inner>);
@@ -86,11 +102,15 @@ struct Inner {
     info: PeerInfo,
     down: AtomicU64,
     up: AtomicU64,
+    /// When the last node came whole, in whichever answer: a slow line brings one answer after the
+    /// other.
+    last_node: Mutex<Instant>,
 }
 
 impl Peer {
     pub(super) fn new(link: Arc<Link>, folder: FolderId, channel: u32, info: PeerInfo) -> Self {
-        Self(Arc::new(Inner { link, folder, channel, info, down: AtomicU64::new(0), up: AtomicU64::new(0) }))
+        let (down, up) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { link, folder, channel, info, down, up, last_node: Mutex::new(Instant::now()) }))
     }
 
     /// Who it is.
@@ -131,11 +151,19 @@ impl Peer {
     /// # Errors
     /// When the link ends, the peer stalls or its answer is malformed.
     pub async fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<Bytes>>, FetchError> {
+        self.nodes_within(ids, DEADLINES).await
+    }
+
+    pub(super) async fn nodes_within(
+        &self,
+        ids: &[NodeId],
+        deadlines: Deadlines,
+    ) -> Result<Vec<Option<Bytes>>, FetchError> {
         let mut nodes = Vec::with_capacity(ids.len());
         for ids in ids.chunks(MAX_REQUEST_NODES) {
             let request = Request::Nodes { channel: self.0.channel, ids: ids.to_vec() };
-            let answer = self.ask(&request).await?;
-            self.judge(self.read_nodes(answer, ids.len(), &mut nodes).await)?;
+            let answer = self.ask(&request, deadlines.progress).await?;
+            self.judge(self.read_nodes(answer, ids.len(), &mut nodes, deadlines).await)?;
         }
         Ok(nodes)
     }
@@ -154,7 +182,7 @@ impl Peer {
             return Ok(());
         }
         let request = Request::Chunks { channel: self.0.channel, chunks: wanted.to_vec() };
-        let mut answer = Answer::new(self.ask(&request).await?);
+        let mut answer = Answer::new(self.ask(&request, STALLED_AFTER).await?);
         for (number, wanted) in wanted.iter().enumerate() {
             let chunk = self.judge(self.read_chunk(&mut answer, wanted).await)?;
             on_chunk(number, chunk);
@@ -176,10 +204,16 @@ impl Peer {
         self.0.up.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    async fn ask(&self, request: &Request) -> Result<RecvStream, FetchError> {
-        let opened = timeout(STALLED_AFTER, self.0.link.connection.open_bi()).await;
+    async fn ask(&self, request: &Request, within: Duration) -> Result<RecvStream, FetchError> {
+        let by = Instant::now() + within;
+        let opened = timeout_at(by, self.0.link.connection.open_bi()).await;
         let (mut send, answer) = opened.map_err(|_| FetchError::Stalled)?.map_err(|_| FetchError::Gone)?;
-        send.write_chunk(request.encode().encode()).await.map_err(|_| FetchError::Gone)?;
+        let Ok(written) = timeout_at(by, send.write_chunk(request.encode().encode())).await else {
+            // Else it would end here like a whole one.
+            let _ = send.reset(VarInt::from_u32(Reason::TooSlow as u32));
+            return Err(FetchError::Stalled);
+        };
+        written.map_err(|_| FetchError::Gone)?;
         send.finish().map_err(|_| FetchError::Gone)?;
         Ok(answer)
     }
@@ -197,7 +231,9 @@ impl Peer {
         mut answer: RecvStream,
         count: usize,
         nodes: &mut Vec<Option<Bytes>>,
+        deadlines: Deadlines,
     ) -> Result<(), FetchError> {
+        let asked = Instant::now();
         let mut decoder = FrameDecoder::new(MAX_FRAME_BYTES);
         let end = nodes.len() + count;
         while nodes.len() < end {
@@ -206,17 +242,35 @@ impl Peer {
                     NodeReply::Node(bytes) => Some(bytes),
                     NodeReply::Gone => None,
                 });
+                *self.0.last_node.lock() = Instant::now();
                 if nodes.len() == end {
                     return Ok(());
                 }
             }
-            let read = timeout(STALLED_AFTER, answer.read_chunk(64 << 10, true)).await;
-            let read = read.map_err(|_| FetchError::Stalled)?.map_err(|_| FetchError::Gone)?;
-            let bytes = read.ok_or(FetchError::Gone)?.bytes;
+            let bytes = self.read_some(&mut answer, asked, deadlines).await?;
             self.0.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             decoder.push(&bytes);
         }
         Ok(())
+    }
+
+    /// What has come of an answer of nodes, unless that is overdue.
+    async fn read_some(
+        &self,
+        answer: &mut RecvStream,
+        asked: Instant,
+        deadlines: Deadlines,
+    ) -> Result<Bytes, FetchError> {
+        loop {
+            let is_slow_at = asked.max(*self.0.last_node.lock()) + deadlines.progress;
+            let by = is_slow_at.min(asked + deadlines.whole);
+            if by <= Instant::now() {
+                return Err(FetchError::Stalled);
+            }
+            // Nodes that came meanwhile in other answers count.
+            let Ok(read) = timeout_at(by, answer.read_chunk(64 << 10, true)).await else { continue };
+            return Ok(read.map_err(|_| FetchError::Gone)?.ok_or(FetchError::Gone)?.bytes);
+        }
     }
 
     async fn read_chunk(&self, answer: &mut Answer, wanted: &ChunkWanted) -> Result<ChunkAnswer, FetchError> {

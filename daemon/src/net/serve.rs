@@ -1,7 +1,8 @@
 //! Answers what proven peers ask: nodes and chunks.
 //!
 //! Reading blocks, so it happens on tokio's blocking threads, a bounded number of reads at a time
-//! over all links; what was read is written to the peer before more is read for it.
+//! for each folder; what was read is written to the peer before more is read for it. A read may never
+//! return: then nothing but what that folder's disk is to answer waits for it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use super::hub::Hub;
 use super::link::{Command, Link, Reason};
 use super::peer::Peer;
+use super::places::Places;
 use super::slots::HELD_FOR;
 
 /// Where answers come from. All calls may block, on threads meant for it.
@@ -37,9 +39,10 @@ pub trait Serve: Send + Sync {
 const ASK_WITHIN: Duration = Duration::from_secs(10);
 /// A peer that takes nothing for this long does not want the answer.
 const TAKE_WITHIN: Duration = Duration::from_secs(60);
-/// Answers to one peer that are read and written at once; more questions wait.
-const PER_LINK: usize = 16;
-/// How much is read before it is written: with [`PER_LINK`], 16 MiB for each peer.
+/// Blocking reads of one kind for peers under way at once, for each folder: a few for its disk.
+const READS: usize = 8;
+/// How much is read before it is written: with [`PLACES`](super::places::PLACES), 32 MiB for each peer,
+/// and half of it for one folder.
 const READ_AHEAD: u64 = 1 << 20;
 const NODES_AT_ONCE: usize = 64;
 /// Shorter chunks are copied together: for each packet quinn goes through all the pieces of the
@@ -52,6 +55,46 @@ const PIECE_BYTES: usize = 64 << 10;
 /// an answer that was cut, and asks again elsewhere too.
 pub(super) const BUSY: u32 = 16;
 
+/// What bounds the reads of a folder, over all links. Nodes come from the database: they must not
+/// wait for a disk that hangs.
+pub(super) struct Reads {
+    nodes: Arc<Semaphore>,
+    chunks: Arc<Semaphore>,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        let reads = || Arc::new(Semaphore::new(READS));
+        Self { nodes: reads(), chunks: reads() }
+    }
+}
+
+/// Where a folder's answers come from, and what bounds the reads for them.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) server: Arc<dyn Serve>,
+    pub(super) reads: Arc<Reads>,
+}
+
+/// What a link's answers take up while they are put together. Each kind has places of its own, so
+/// that small answers wait for no bulky ones, and nodes for no chunks.
+#[derive(Default)]
+struct LinkPlaces {
+    nodes: Places,
+    short: Places,
+    bulky: Places,
+}
+
+impl LinkPlaces {
+    fn of(&self, request: &Request) -> &Places {
+        match request {
+            Request::Nodes { .. } => &self.nodes,
+            request if request.is_bulky() => &self.bulky,
+            Request::Chunks { .. } => &self.short,
+        }
+    }
+}
+
 /// Why there is no answer; the number is what the other side sees.
 enum Refusal {
     Malformed,
@@ -61,12 +104,18 @@ enum Refusal {
 
 /// Accepts questions until the link ends.
 pub(super) async fn accept_requests(hub: Arc<Hub>, link: Arc<Link>) {
-    let places = Arc::new(Semaphore::new(PER_LINK));
+    let places = Arc::new(LinkPlaces::default());
     while let Ok((mut send, mut ask)) = link.connection.accept_bi().await {
         let (hub, link, places) = (Arc::clone(&hub), Arc::clone(&link), Arc::clone(&places));
         tokio::spawn(async move {
-            let Ok(_place) = places.acquire().await else { return };
-            match answer(&hub, &link, &mut send, &mut ask).await {
+            // Whoever has gone or does not want the answer any more gives its place to others.
+            let stopped = send.stopped();
+            let answered = tokio::select! {
+                biased;
+                answered = answer(&hub, &link, &places, &mut send, &mut ask) => answered,
+                _ = stopped => Err(Refusal::Cut),
+            };
+            match answered {
                 Ok(()) => {}
                 Err(Refusal::Busy) => {
                     let _ = send.reset(VarInt::from_u32(BUSY));
@@ -83,35 +132,34 @@ pub(super) async fn accept_requests(hub: Arc<Hub>, link: Arc<Link>) {
 /// Tells a peer that has proved a folder what it would ask for first: over a long path that saves
 /// more than it costs.
 pub(super) async fn greet(hub: Arc<Hub>, link: Arc<Link>, folder: FolderId) {
-    let Some(server) = hub.server(folder) else { return };
-    let Ok(messages) = blocking(&hub, move || server.greeting()).await else { return };
+    let Some(Source { server, reads }) = hub.source(folder) else { return };
+    let Ok(messages) = blocking(&reads.nodes, move || server.greeting()).await else { return };
     if !messages.is_empty() {
         link.command(Command::Greet(folder, messages));
     }
 }
 
-async fn answer(hub: &Hub, link: &Link, send: &mut SendStream, ask: &mut RecvStream) -> Result<(), Refusal> {
-    let bytes = timeout(ASK_WITHIN, ask.read_to_end(MAX_REQUEST_BYTES)).await;
-    let bytes = bytes.map_err(|_| Refusal::Cut)?.map_err(|error| match error {
-        quinn::ReadToEndError::TooLong => Refusal::Malformed,
-        quinn::ReadToEndError::Read(_) => Refusal::Cut,
-    })?;
-    let mut decoder = FrameDecoder::new(MAX_REQUEST_BYTES);
-    decoder.push(&bytes);
-    let frame = decoder.next_frame().ok().flatten().ok_or(Refusal::Malformed)?;
-    let request = Request::parse(&frame).map_err(|_| Refusal::Malformed)?;
+async fn answer(
+    hub: &Hub,
+    link: &Link,
+    places: &LinkPlaces,
+    send: &mut SendStream,
+    ask: &mut RecvStream,
+) -> Result<(), Refusal> {
+    let request = read_question(ask).await?;
     // The folder may just have been left here: no fault of the peer's.
     let folder = link.session.lock().folder_of(request.channel()).ok_or(Refusal::Cut)?;
-    let server = hub.server(folder).ok_or(Refusal::Cut)?;
+    let source = hub.source(folder).ok_or(Refusal::Cut)?;
     // None while the peer's welcome is still on its way.
     let peer = link.peers.lock().get(&folder).cloned();
+    let _place = places.of(&request).take(folder).await;
     let slot = match request.is_bulky() {
         true => Some(hub.slots.acquire(link.id).await.ok_or(Refusal::Busy)?),
         false => None,
     };
     let has_slot = slot.is_some();
     let sending = async {
-        send_answer(hub, &server, request, send, peer.as_ref()).await?;
+        send_answer(&source, request, send, peer.as_ref()).await?;
         send.finish().map_err(|_| Refusal::Cut)?;
         // The place is taken until the peer has everything: what lies in buffers is on the line too.
         if has_slot {
@@ -129,9 +177,20 @@ async fn answer(hub: &Hub, link: &Link, send: &mut SendStream, ask: &mut RecvStr
     }
 }
 
+async fn read_question(ask: &mut RecvStream) -> Result<Request, Refusal> {
+    let bytes = timeout(ASK_WITHIN, ask.read_to_end(MAX_REQUEST_BYTES)).await;
+    let bytes = bytes.map_err(|_| Refusal::Cut)?.map_err(|error| match error {
+        quinn::ReadToEndError::TooLong => Refusal::Malformed,
+        quinn::ReadToEndError::Read(_) => Refusal::Cut,
+    })?;
+    let mut decoder = FrameDecoder::new(MAX_REQUEST_BYTES);
+    decoder.push(&bytes);
+    let frame = decoder.next_frame().ok().flatten().ok_or(Refusal::Malformed)?;
+    Request::parse(&frame).map_err(|_| Refusal::Malformed)
+}
+
 async fn send_answer(
-    hub: &Hub,
-    server: &Arc<dyn Serve>,
+    source: &Source,
     request: Request,
     send: &mut SendStream,
     peer: Option<&Peer>,
@@ -141,16 +200,17 @@ async fn send_answer(
             // They lead to what can be asked for next.
             let _ = send.set_priority(1);
             for ids in ids.chunks(NODES_AT_ONCE) {
-                let (server, ids) = (Arc::clone(server), ids.to_vec());
-                let frames = blocking(hub, move || node_frames(&*server, &ids)).await?;
+                let (server, ids) = (Arc::clone(&source.server), ids.to_vec());
+                let frames = blocking(&source.reads.nodes, move || node_frames(&*server, &ids)).await?;
                 write(send, frames, peer).await?;
             }
         }
         Request::Chunks { mut chunks, .. } => {
             while !chunks.is_empty() {
                 let rest = chunks.split_off(batch_len(&chunks));
-                let (server, batch) = (Arc::clone(server), std::mem::replace(&mut chunks, rest));
-                let parts = blocking(hub, move || chunk_parts(&*server, &batch)).await?;
+                let server = Arc::clone(&source.server);
+                let batch = std::mem::replace(&mut chunks, rest);
+                let parts = blocking(&source.reads.chunks, move || chunk_parts(&*server, &batch)).await?;
                 write(send, parts, peer).await?;
             }
         }
@@ -200,10 +260,10 @@ fn batch_len(chunks: &[ChunkWanted]) -> usize {
 }
 
 async fn blocking<T: Send + 'static>(
-    hub: &Hub,
+    reads: &Arc<Semaphore>,
     read: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    let slot = Arc::clone(&hub.serve_slots).acquire_owned().await.map_err(|_| Refusal::Cut)?;
+    let slot = Arc::clone(reads).acquire_owned().await.map_err(|_| Refusal::Cut)?;
     let task = tokio::task::spawn_blocking(move || {
         let _slot = slot;
         read()

@@ -72,8 +72,11 @@ impl Slots {
     fn enqueue(&self, link: LinkId) -> Option<oneshot::Receiver<Slot>> {
         let state = &mut *self.state.lock();
         state.forget_the_gone();
+        if state.count >= MAX_WAITING && !state.make_room(link) {
+            return None;
+        }
         let queue = state.waiting.entry(link).or_default();
-        if queue.len() >= MAX_WAITING_PER_LINK || state.count >= MAX_WAITING {
+        if queue.len() >= MAX_WAITING_PER_LINK {
             return None;
         }
         if queue.is_empty() {
@@ -127,6 +130,20 @@ impl State {
                 self.held.remove(&link);
             }
         }
+    }
+
+    /// Refuses whoever came last of the link for which most wait, for one for which nobody waits:
+    /// a few links must not keep all others out.
+    fn make_room(&mut self, link: LinkId) -> bool {
+        if self.waiting.contains_key(&link) {
+            return false;
+        }
+        let longest = self.waiting.values_mut().max_by_key(|queue| queue.len());
+        let Some(queue) = longest.filter(|queue| queue.len() > 1) else { return false };
+        // It hears of it by its sender being dropped.
+        queue.pop_back();
+        self.count -= 1;
+        true
     }
 
     /// Those who no longer wait make room.
@@ -197,5 +214,23 @@ mod tests {
         let _waiting: Vec<_> = (0..MAX_WAITING_PER_LINK).map(|_| ask(&slots, 100)).collect();
         assert!(slots.enqueue(100).is_none());
         assert!(slots.enqueue(101).is_some());
+    }
+
+    #[test]
+    fn those_who_fill_all_waiting_places_keep_nobody_else_out() {
+        let slots = Arc::new(Slots::default());
+        let mut held: Vec<_> = (0..SLOTS as LinkId).map(|n| has(&mut ask(&slots, n))).collect();
+        let links = 100..100 + (MAX_WAITING / MAX_WAITING_PER_LINK) as LinkId;
+        let mut greedy: Vec<_> =
+            links.flat_map(|link| [link; MAX_WAITING_PER_LINK]).map(|link| ask(&slots, link)).collect();
+        let mut modest = slots.enqueue(999).expect("another is refused");
+        assert!(slots.enqueue(999).is_none(), "no room for two");
+        let heard = greedy.iter_mut().map(oneshot::Receiver::try_recv);
+        let refused = heard.filter(|heard| matches!(heard, Err(oneshot::error::TryRecvError::Closed)));
+        assert_eq!(refused.count(), 1);
+        assert!(slots.enqueue(100).is_none(), "who has waiters takes no places of others");
+        held.clear();
+        drop(greedy);
+        assert!(has(&mut modest).is_some());
     }
 }

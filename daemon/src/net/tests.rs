@@ -7,13 +7,14 @@ use bytes::Bytes;
 use harness::wait::PATIENCE;
 use protocol::message::ChunkWanted;
 use protocol::{ContentId, NodeId};
-use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use super::*;
 
 mod damaged;
+mod hanging;
 mod nat;
+mod stalling;
 
 /// Serves nodes by address, and for each chunk bytes that follow from its number.
 struct Shelf(HashMap<NodeId, Bytes>);
@@ -41,7 +42,7 @@ fn shelf(nodes: &[&'static [u8]]) -> Arc<dyn Serve> {
 
 struct Device {
     net: Net,
-    events: Receiver<NetEvent>,
+    events: Events,
     id: DeviceId,
 }
 
@@ -230,7 +231,7 @@ async fn devices_that_dial_each_other_at_once_end_with_one_link() {
     bob.joined().await;
     one_link(&alice, &bob).await;
     let latest = |device: &mut Device| {
-        std::iter::from_fn(|| device.events.try_recv().ok())
+        std::iter::from_fn(|| device.events.try_recv())
             .filter_map(|event| if let NetEvent::Joined { peer, .. } = event { Some(peer) } else { None })
             .last()
     };
@@ -250,7 +251,7 @@ async fn a_peer_that_vanishes_is_reported() {
 }
 
 /// Starts bob, as soon as the port is free again.
-async fn start_at(address: SocketAddr) -> (Net, Receiver<NetEvent>) {
+async fn start_at(address: SocketAddr) -> (Net, Events) {
     loop {
         match Net::start(NetConfig { listen: vec![address], ..config(2) }) {
             Ok(started) => return started,

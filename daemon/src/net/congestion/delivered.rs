@@ -119,7 +119,8 @@ impl Round {
 }
 
 impl Delivered {
-    pub(super) fn new(now: Instant, mtu: u16) -> Self {
+    /// From here on: what was sent before, up to this packet, says nothing of a whole round.
+    pub(super) fn new(now: Instant, mtu: u16, last_sent: u64) -> Self {
         let mtu = u64::from(mtu);
         Self {
             mtu,
@@ -128,10 +129,15 @@ impl Delivered {
             gain: GAIN,
             rates: VecDeque::new(),
             shortest: None,
-            round: Round::new(now, 0),
+            round: Round::new(now, last_sent),
             lately: (Duration::MAX, 0),
-            last_sent: 0,
+            last_sent,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn round_ends_after(&self) -> u64 {
+        self.round.ends_after
     }
 
     /// Bytes that the path holds, by all that is known.
@@ -289,10 +295,8 @@ impl Controller for Delivered {
         if is_persistent {
             // Nothing has arrived for long: whatever the path is now, it is not what it was.
             let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
-            let last_sent = self.last_sent;
-            *self = Self { last_sent, ..Self::new(now, mtu) };
+            *self = Self::new(now, mtu, self.last_sent);
             self.window = MIN_PACKETS * self.mtu;
-            self.round.ends_after = last_sent;
         }
     }
 

@@ -76,7 +76,7 @@ fn path(rate: f64, round_trip: u64, queue: u64, now: Instant) -> Path {
 fn a_long_path_that_loses_packets_is_filled() {
     let now = Instant::now();
     for (rate, round_trip) in [(12.5e6, 50), (12.5e6, 200), (1e6, 50), (25e6, 30)] {
-        let mut control = Delivered::new(now, MTU as u16);
+        let mut control = Delivered::new(now, MTU as u16, 0);
         let mut path = path(rate, round_trip, 100, now);
         let sums = run(&mut control, &mut path, now, Duration::from_secs(5));
         let share = sums.delivered as f64 / (5.0 * rate);
@@ -87,7 +87,7 @@ fn a_long_path_that_loses_packets_is_filled() {
 #[test]
 fn a_shallow_queue_is_not_flooded() {
     let now = Instant::now();
-    let mut control = Delivered::new(now, MTU as u16);
+    let mut control = Delivered::new(now, MTU as u16, 0);
     let mut path = path(12.5e6, 50, 20, now);
     let sums = run(&mut control, &mut path, now, Duration::from_secs(10));
     assert!(sums.dropped * 40 < sums.sent, "{} of {} dropped", sums.dropped, sums.sent);
@@ -98,7 +98,7 @@ fn a_shallow_queue_is_not_flooded() {
 fn growth_ends_before_the_queue_overflows() {
     let now = Instant::now();
     for rate in [2.5e6, 12.5e6, 30e6] {
-        let mut control = Delivered::new(now, MTU as u16);
+        let mut control = Delivered::new(now, MTU as u16, 0);
         let mut path = path(rate, 50, 100, now);
         let sums = run(&mut control, &mut path, now, Duration::from_secs(2));
         assert_eq!(sums.dropped, 0, "of {} at {rate}", sums.sent);
@@ -109,7 +109,7 @@ fn growth_ends_before_the_queue_overflows() {
 #[test]
 fn a_path_that_changes_is_followed() {
     let start = Instant::now();
-    let mut control = Delivered::new(start, MTU as u16);
+    let mut control = Delivered::new(start, MTU as u16, 0);
     let mut path = path(12.5e6, 50, 100, start);
     run(&mut control, &mut path, start, Duration::from_secs(3));
     path.rate = 3e6;
@@ -127,7 +127,7 @@ fn a_path_that_changes_is_followed() {
 #[test]
 fn a_path_that_becomes_longer_is_measured_anew() {
     let start = Instant::now();
-    let mut control = Delivered::new(start, MTU as u16);
+    let mut control = Delivered::new(start, MTU as u16, 0);
     let mut path = path(12.5e6, 20, 200, start);
     run(&mut control, &mut path, start, Duration::from_secs(2));
     path.round_trip = Duration::from_millis(120);
@@ -141,7 +141,7 @@ fn a_path_that_becomes_longer_is_measured_anew() {
 fn its_own_queue_is_not_taken_for_that_of_others() {
     let now = Instant::now();
     for (rate, round_trip) in [(1.25e6, 12), (12.5e6, 12), (12.5e6, 50)] {
-        let mut control = Delivered::new(now, MTU as u16);
+        let mut control = Delivered::new(now, MTU as u16, 0);
         let mut path = path(rate, round_trip, 400, now);
         run(&mut control, &mut path, now, Duration::from_secs(5));
         assert!(control.gain <= GAIN + 2.0 * GAIN_STEP, "{} at {rate}", control.gain);
@@ -151,7 +151,7 @@ fn its_own_queue_is_not_taken_for_that_of_others() {
 #[test]
 fn single_packets_that_are_acknowledged_late_are_no_queue() {
     let mut now = Instant::now();
-    let mut control = Delivered::new(now, MTU as u16);
+    let mut control = Delivered::new(now, MTU as u16, 0);
     let rtt = Duration::from_millis(12);
     for number in 1..200 {
         control.on_sent(now, MTU, number);
@@ -166,7 +166,7 @@ fn single_packets_that_are_acknowledged_late_are_no_queue() {
 #[test]
 fn after_a_long_silence_little_is_sent() {
     let now = Instant::now();
-    let mut control = Delivered::new(now, MTU as u16);
+    let mut control = Delivered::new(now, MTU as u16, 0);
     let mut path = path(12.5e6, 50, 100, now);
     run(&mut control, &mut path, now, Duration::from_secs(2));
     control.on_congestion_event(now + Duration::from_secs(9), now, true, 5 * MTU);
@@ -175,7 +175,23 @@ fn after_a_long_silence_little_is_sent() {
 
 #[test]
 fn longer_packets_are_not_fewer_before_a_rate_is_known() {
-    let mut control = Delivered::new(Instant::now(), 1_200);
+    let mut control = Delivered::new(Instant::now(), 1_200, 0);
     control.on_mtu_update(MTU as u16);
     assert_eq!(control.window(), INITIAL_PACKETS * MTU);
+}
+
+#[test]
+fn what_was_sent_before_it_began_is_no_round() {
+    let (sent, rtt) = (Instant::now(), Duration::from_millis(50));
+    let now = sent + rtt;
+    let mut control = Delivered::new(now, MTU as u16, 10);
+    for number in 1..=10 {
+        control.handle_ack(now, sent, MTU, true, rtt);
+        control.on_end_acks(now + Duration::from_micros(number), 0, true, Some(number));
+    }
+    assert_eq!(control.rates.len(), 0, "microseconds between two acknowledgements");
+    control.on_sent(now, MTU, 11);
+    control.handle_ack(now + rtt, now, MTU, true, rtt);
+    control.on_end_acks(now + rtt, 0, true, Some(11));
+    assert_eq!(control.rates.len(), 1);
 }

@@ -35,6 +35,7 @@ impl ControllerFactory for ByDistanceConfig {
 struct ByDistance {
     way: Way,
     mtu: u16,
+    last_sent: u64,
     /// The estimate of the round trip is taken from packets, and no longer the first guess.
     is_measured: bool,
 }
@@ -48,7 +49,7 @@ enum Way {
 impl ByDistance {
     fn new(now: Instant, mtu: u16) -> Self {
         let cubic = Cubic::new(Arc::new(CubicConfig::default()), now, mtu);
-        Self { way: Way::Near(cubic), mtu, is_measured: false }
+        Self { way: Way::Near(cubic), mtu, last_sent: 0, is_measured: false }
     }
 
     fn active(&self) -> &dyn Controller {
@@ -70,7 +71,7 @@ impl ByDistance {
     fn judge(&mut self, now: Instant, shortest: Duration) {
         match &self.way {
             Way::Near(_) if shortest > FAR => {
-                self.way = Way::Far(Box::new(Delivered::new(now, self.mtu)));
+                self.way = Way::Far(Box::new(Delivered::new(now, self.mtu, self.last_sent)));
             }
             Way::Far(delivered) if shortest <= FAR => {
                 let mut config = CubicConfig::default();
@@ -84,6 +85,7 @@ impl ByDistance {
 
 impl Controller for ByDistance {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.last_sent = last_packet_number;
         self.active_mut().on_sent(now, bytes, last_packet_number);
     }
 
@@ -146,6 +148,15 @@ mod tests {
         assert!(matches!(controller.way, Way::Near(_)));
         controller.judge(now, Duration::from_millis(50));
         assert!(matches!(controller.way, Way::Far(_)));
+    }
+
+    #[test]
+    fn a_far_path_is_measured_from_when_it_is_known_to_be_one() {
+        let (mut controller, now) = controller();
+        controller.on_sent(now, 1200, 10);
+        controller.judge(now, Duration::from_millis(50));
+        let Way::Far(delivered) = controller.way else { panic!("it is far") };
+        assert_eq!(delivered.round_ends_after(), 10);
     }
 
     #[test]

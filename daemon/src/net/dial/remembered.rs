@@ -33,14 +33,19 @@ impl DialBook {
         device: DeviceId,
         now: Duration,
     ) {
-        let target = Target::Address(address);
+        let (target, key) = (Target::Address(address), (folder, FoundBy::Remembered));
+        // Most of what is remembered is so already: that is said of everybody at each change.
+        let known = self.entries.get_mut(&target).filter(|entry| entry.device == Some(device));
+        if let Some(heard) = known.and_then(|entry| entry.wanted.get_mut(&key)) {
+            heard.at = now;
+            return;
+        }
         if !self.entries.contains_key(&target) && !self.make_room(FoundBy::Remembered, None, now) {
             return;
         }
         let entry = self.entries.entry(target).or_insert_with(|| Entry::new(FoundBy::Remembered, now));
-        entry.wanted.insert((folder, FoundBy::Remembered), Heard { at: now, namer: None });
+        entry.wanted.insert(key, Heard { at: now, namer: None });
         entry.device = Some(device);
-        let key = (folder, FoundBy::Remembered);
         let mut of_device: Vec<(Duration, Target)> = self
             .entries
             .iter()
