@@ -7,8 +7,8 @@
 //! caller's business, which is why replacing is a swap that keeps both sides.
 
 //! Reading order: the words and the trait here; `resolve` (how a path below the root becomes a
-//! descriptor), `real` (system calls), `rename` (to a free name), `unnamed` (staged files that need no name), `control` (what is ours),
-//! `file` (open files), `faulty` (for tests).
+//! descriptor), `real` (system calls), `rename` (to a free name), `unnamed` (staged files that need no
+//! name), `control` (what is ours), `file` (open files), `faulty` (for tests).
 
 mod control;
 mod faulty;

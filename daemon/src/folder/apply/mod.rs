@@ -20,7 +20,8 @@
 //! The name `op-<hash of the path>` is fixed, so a replay finds it: if it holds the content that is
 //! wanted, it is used, otherwise it is moved to the archive. [`sweep`] does the same with all such
 //! leftovers at start. Nothing is ever deleted but a second name of what the archive holds or the
-//! user has elsewhere (then the archive has a copy: it shall not change with the other), and nothing is ever exchanged back: a second swap would open a second window.
+//! user has elsewhere (then the archive has a copy: it shall not change with the other), and nothing
+//! is ever exchanged back: a second swap would open a second window.
 //!
 //! Every op is idempotent: a path that shows its target is done.
 //!

@@ -2,9 +2,9 @@
 //!
 //! Putting something there is one rename (or one link), and nothing is ever written over: a name
 //! that is taken moves on to the next number of the stamp. A file that has other names goes there as
-//! a copy: what is written under those is no business of this one's. Freeing inodes is slow, so expiry works
-//! in slices in the background. What is younger than the retention by its stamp *or* by the disk's
-//! own clock (ctime) is never removed.
+//! a copy: what is written under those is no business of this one's. Freeing inodes is slow, so expiry
+//! works in slices in the background. What is younger than the retention by its stamp *or* by the
+//! disk's own clock (ctime) is never removed.
 
 mod stamps;
 #[cfg(test)]
