@@ -251,6 +251,13 @@ pub trait Disk: Send + Sync {
     fn link_to_archive(&self, from: &Place, to: &ArchivedPath) -> io::Result<()>;
     /// Removes a file or link; only in staging, archive and control.
     fn remove_file(&self, at: &Place) -> io::Result<()>;
+    /// Removes a staged file, if there is one.
+    fn discard(&self, name: &StagedName) -> io::Result<()> {
+        match self.remove_file(&Place::Staged(name.clone())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
     /// Removes an empty directory, of the user's too (it holds no bytes).
     fn remove_directory(&self, at: &Place) -> io::Result<()>;
     /// Permission bits of a file or directory, without following a link.

@@ -218,53 +218,66 @@ mod tests {
         }
     }
 
-    fn marker_of(root: &Path) -> Marker {
-        let bytes = std::fs::read(root.join(".syncd/marker")).expect("the marker");
-        Marker::parse(&bytes).expect("a marker")
+    /// A root whose marker has just been made, and a home for databases.
+    struct Fresh {
+        root: tempfile::TempDir,
+        home: tempfile::TempDir,
+        disk: crate::disk::RealDisk,
+        made: Marker,
+    }
+
+    impl Fresh {
+        fn new() -> Self {
+            let (root, home) = (tempfile::tempdir().expect("a root"), tempfile::tempdir().expect("a home"));
+            let made = Marker { root_id: [1; 16], start: Start { count: 0, nonce: [2; 16] } };
+            let disk = crate::disk::RealDisk::open(root.path(), SpecialBits::Strip).expect("a disk");
+            drop(marker::claim(&disk).expect("nobody else is here"));
+            made.save(&disk).expect("a marker");
+            Self { root, home, disk, made }
+        }
+
+        fn database(&self, name: &str) -> Kept {
+            let store = crate::store::Store::open(&self.home.path().join(name)).expect("a database");
+            Kept(store.folder(&[1; 16]).expect("a folder"))
+        }
+
+        fn start(&self, kept: &Kept, nonce: u8, is_just_made: bool) -> Opened {
+            open(self.root.path(), &self.made.root_id, kept, [nonce; 16], is_just_made).expect("it opens")
+        }
+
+        fn marker(&self) -> Marker {
+            let bytes = std::fs::read(self.root.path().join(".syncd/marker")).expect("the marker");
+            Marker::parse(&bytes).expect("a marker")
+        }
+
+        /// The disk is put back to what it was when the marker was made.
+        fn put_back(&self) {
+            self.made.save(&self.disk).expect("an older copy of the disk");
+        }
     }
 
     #[test]
     fn the_first_start_takes_the_marker_as_it_was_made_and_each_later_one_draws_anew() {
-        let (root, home) = (tempfile::tempdir().expect("a root"), tempfile::tempdir().expect("a home"));
-        let made = Marker { root_id: [1; 16], start: Start { count: 0, nonce: [2; 16] } };
-        let disk = crate::disk::RealDisk::open(root.path(), SpecialBits::Strip).expect("a disk");
-        drop(marker::claim(&disk).expect("nobody else is here"));
-        made.save(&disk).expect("a marker");
-        let store = crate::store::Store::open(&home.path().join("db")).expect("a database");
-        let kept = Kept(store.folder(&[1; 16]).expect("a folder"));
-        let start = |nonce, is_just_made| {
-            open(root.path(), &made.root_id, &kept, [nonce; 16], is_just_made).expect("it opens")
-        };
-
-        assert!(start(3, true).distrust_records, "the database has just been made");
-        assert_eq!(marker_of(root.path()), made);
-        assert!(!start(4, false).distrust_records);
-        assert_eq!(marker_of(root.path()).start, Start { count: 1, nonce: [4; 16] });
-        made.save(&disk).expect("an older copy of the disk");
-        assert_eq!(start(5, false).rollback.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
+        let here = Fresh::new();
+        let kept = here.database("db");
+        assert!(here.start(&kept, 3, true).distrust_records, "the database has just been made");
+        assert_eq!(here.marker(), here.made);
+        assert!(!here.start(&kept, 4, false).distrust_records);
+        assert_eq!(here.marker().start, Start { count: 1, nonce: [4; 16] });
+        here.put_back();
+        let restored = here.start(&kept, 5, false).rollback;
+        assert_eq!(restored.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
     }
 
     #[test]
     fn a_disk_of_the_first_start_is_told_apart_also_after_the_database_was_lost() {
-        let (root, home) = (tempfile::tempdir().expect("a root"), tempfile::tempdir().expect("a home"));
-        let made = Marker { root_id: [1; 16], start: Start { count: 0, nonce: [2; 16] } };
-        let disk = crate::disk::RealDisk::open(root.path(), SpecialBits::Strip).expect("a disk");
-        drop(marker::claim(&disk).expect("nobody else is here"));
-        made.save(&disk).expect("a marker");
-        let database = |name: &str| {
-            let store = crate::store::Store::open(&home.path().join(name)).expect("a database");
-            Kept(store.folder(&[1; 16]).expect("a folder"))
-        };
-        let start = |kept: &Kept, nonce, is_just_made| {
-            open(root.path(), &made.root_id, kept, [nonce; 16], is_just_made).expect("it opens")
-        };
-
-        start(&database("first"), 3, true);
-        let second = database("second");
-        assert!(start(&second, 4, false).distrust_records, "it is lost");
-        assert_eq!(marker_of(root.path()).start, Start { count: 1, nonce: [4; 16] });
-        made.save(&disk).expect("an older copy of the disk");
-        let restored = start(&second, 5, false).rollback;
+        let here = Fresh::new();
+        here.start(&here.database("first"), 3, true);
+        let second = here.database("second");
+        assert!(here.start(&second, 4, false).distrust_records, "it is lost");
+        assert_eq!(here.marker().start, Start { count: 1, nonce: [4; 16] });
+        here.put_back();
+        let restored = here.start(&second, 5, false).rollback;
         assert_eq!(restored.map(|hold| hold.code), Some("ROLLBACK_SUSPECTED"));
     }
 }

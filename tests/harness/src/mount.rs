@@ -35,6 +35,9 @@ impl Mount {
 
     /// Mounts an empty disk of that size whose files may share blocks (btrfs), kept in the file `image`.
     /// `None`, and the story is skipped, where this system has none.
+    ///
+    /// # Panics
+    /// When the image cannot be made.
     pub fn sharing(image: &Path, at: &Path, bytes: u64) -> Option<Self> {
         std::fs::File::create(image).and_then(|file| file.set_len(bytes)).expect("an image can be made");
         let is_done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());

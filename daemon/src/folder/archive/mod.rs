@@ -99,10 +99,7 @@ impl<'d> Archive<'d> {
         let hash = blake3::hash(path.as_bytes()).to_hex();
         let name = StagedName::parse(&format!("copy-kept-{hash}")).ok_or(io::ErrorKind::InvalidInput)?;
         let copy = Place::Staged(name.clone());
-        match self.disk.remove_file(&copy) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
+        self.disk.discard(&name)?;
         self.disk.copy_to_staged(from, &name)?;
         let put = self.disk.set_mode(&copy, (found.stat.mode & 0o7777) as u16).and_then(|()| {
             self.disk.set_mtime(&copy, found.stat.mtime)?;

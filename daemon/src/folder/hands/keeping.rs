@@ -76,10 +76,7 @@ impl Hands {
             return Ok(root::seen(Content::Symlink { target: disk.read_link(&from)?.into() }, &found));
         }
         let copy = copy_name(by, &at.path);
-        match disk.remove_file(&Place::Staged(copy.clone())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        disk.discard(&copy)?;
         disk.copy_to_staged(&from, &copy)?;
         let content = self.name_by_content(open, &copy)?;
         // Where the content was staged already, the copy is one too many.

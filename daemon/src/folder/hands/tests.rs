@@ -73,6 +73,14 @@ impl Device {
         device
     }
 
+    /// It has `file`, as a peer has brought it.
+    fn with_file() -> Self {
+        let device = Self::new();
+        device.write("file", "a peer's");
+        device.settles_with(1);
+        device
+    }
+
     fn hands(&self) -> &Arc<Hands> {
         self.folder.hands()
     }
@@ -226,9 +234,7 @@ fn what_is_appended_to_an_edit_that_came_out_is_kept_and_committed() {
 
 #[test]
 fn an_edit_that_came_out_outlives_a_crash_before_its_commit() {
-    let device = Device::new();
-    device.write("file", "a peer's");
-    device.settles_with(1);
+    let device = Device::with_file();
     let (name, at) = device.displaced();
     fs::write(&at, "the user's").expect("write");
     edit_of(device.keep("file", &name, Some(device.record("file"))));
@@ -258,9 +264,7 @@ fn an_edit_that_came_out_and_has_another_name_is_a_separate_file_from_then_on() 
 
 #[test]
 fn what_came_out_and_is_no_file_does_not_stay_in_staging() {
-    let device = Device::new();
-    device.write("file", "a peer's");
-    device.settles_with(1);
+    let device = Device::with_file();
     let record = device.record("file");
     let (name, at) = device.displaced();
     let make = || {
@@ -281,9 +285,7 @@ fn what_came_out_and_is_no_file_does_not_stay_in_staging() {
 
 #[test]
 fn an_edit_that_cannot_be_staged_at_first_is_committed_by_a_later_look() {
-    let device = Device::new();
-    device.write("file", "a peer's");
-    device.settles_with(1);
+    let device = Device::with_file();
     let (name, at) = device.displaced();
     fs::write(&at, "the user's").expect("write");
     let blocked = device.at(".syncd/staging").join(keeping::copy_name("displaced", &path("file")).as_str());

@@ -219,7 +219,7 @@ impl Stage {
     pub fn forget(&self, contents: &[ContentId]) -> io::Result<()> {
         for content in contents {
             self.drop_content(content);
-            remove(&*self.disk, &staged_name(content)).inspect_err(|_| self.note_left(content))?;
+            self.disk.discard(&staged_name(content)).inspect_err(|_| self.note_left(content))?;
         }
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Stage {
 
     /// Removes leftovers.
     pub fn discard(&self, names: &[StagedName]) -> io::Result<()> {
-        names.iter().try_for_each(|name| remove(&*self.disk, name))
+        names.iter().try_for_each(|name| self.disk.discard(name))
     }
 
     /// The file that the bytes go to, opened or made. It gets its length here, unless it is made to
@@ -304,13 +304,6 @@ impl Stage {
             wanted.missing_bytes = wanted.missing_bytes.saturating_sub(content.promised_bytes());
         }
         self.files.lock().forget(content);
-    }
-}
-
-fn remove(disk: &dyn Disk, name: &StagedName) -> io::Result<()> {
-    match disk.remove_file(&Place::Staged(name.clone())) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 
